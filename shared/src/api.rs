@@ -1,0 +1,6 @@
+//! The wire between router and worker: HTTP with these headers and bodies.
+
+pub mod invocation;
+pub mod membership;
+pub mod endpoints;
+pub mod error;

@@ -1,0 +1,199 @@
+//! Names that cross the wire, parsed once at the edge.
+//!
+//! Validity is in the type, so nobody checks again; serde goes through `TryFrom` too.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// SageMaker's bound for endpoint, variant and instance names (API model of 2017-07-24).
+const MAX_NAME_CHARS: usize = 63;
+
+/// SageMaker's bound for a target model (API model of 2017-05-13).
+const MAX_TARGET_MODEL_CHARS: usize = 1024;
+
+/// Why a name was refused. The text fits into a client's error message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {kind} `{value}`: {reason}")]
+pub struct InvalidName {
+    kind: &'static str,
+    value: String,
+    reason: &'static str,
+}
+
+/// Defines a name type: `[a-zA-Z0-9](-*[a-zA-Z0-9])*`, at most 63 characters.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(value: String) -> Result<Self, InvalidName> {
+                match name_flaw(&value) {
+                    None => Ok(Self(value)),
+                    Some(reason) => Err(InvalidName { kind: $kind, value, reason }),
+                }
+            }
+        }
+
+        name_conversions!($name);
+    };
+}
+
+/// What every name offers once it is valid.
+macro_rules! name_conversions {
+    ($name:ident) => {
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(value: &str) -> Result<Self, InvalidName> {
+                Self::try_from(value.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name that a client invokes.
+    EndpointName, "endpoint name"
+}
+
+name! {
+    /// A weighted part of an endpoint, with its own artifact prefix and limits.
+    VariantName, "variant name"
+}
+
+name! {
+    /// One running worker, as the router knows it. It survives a restart of the worker.
+    InstanceId, "instance id"
+}
+
+/// The artifact an invocation asks for, relative to its variant's prefix.
+///
+/// At most 1024 printable characters of UTF-8, the first not a blank. Never absolute, never with
+/// an empty part or a climbing `..`, so that joining it to an S3 prefix or a folder cannot leave
+/// either.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetModel(String);
+
+name_conversions!(TargetModel);
+
+impl TryFrom<String> for TargetModel {
+    type Error = InvalidName;
+
+    fn try_from(value: String) -> Result<Self, InvalidName> {
+        match target_model_flaw(&value) {
+            None => Ok(Self(value)),
+            Some(reason) => Err(InvalidName { kind: "target model", value, reason }),
+        }
+    }
+}
+
+fn name_flaw(value: &str) -> Option<&'static str> {
+    if value.is_empty() {
+        return Some("it is empty");
+    }
+    if value.len() > MAX_NAME_CHARS {
+        return Some("it is longer than 63 characters");
+    }
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if !value.bytes().all(is_legal) || value.starts_with('-') || value.ends_with('-') {
+        return Some("only letters, digits and inner hyphens are allowed");
+    }
+    None
+}
+
+fn target_model_flaw(value: &str) -> Option<&'static str> {
+    let Some(first) = value.chars().next() else {
+        return Some("it is empty");
+    };
+    if value.chars().count() > MAX_TARGET_MODEL_CHARS {
+        return Some("it is longer than 1024 characters");
+    }
+    if first.is_whitespace() || value.chars().any(char::is_control) {
+        return Some("only printable characters are allowed, the first not a blank");
+    }
+    if value.starts_with('/') {
+        return Some("it must be relative to the endpoint's prefix");
+    }
+    if value.split('/').any(|part| part == "..") {
+        return Some("it must not climb with `..`");
+    }
+    if value.split('/').any(|part| part.is_empty() || part == ".") {
+        return Some("it must not have empty or `.` parts");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check_target_model(value: &str, valid: bool) {
+        assert_eq!(value.parse::<TargetModel>().is_ok(), valid, "{value:?}");
+    }
+
+    #[test]
+    fn target_models_may_nest_and_be_unicode() {
+        check_target_model("a.tar.gz", true);
+        check_target_model("tenant_a/v3/model.tar.gz", true);
+        check_target_model("modèle d'été.tar.gz", true);
+        check_target_model("a..b/...", true);
+        check_target_model(&"x".repeat(1024), true);
+    }
+
+    #[test]
+    fn target_models_that_could_leave_their_prefix_are_refused() {
+        for value in
+            ["", "/etc/passwd", "../x", "a/../b", "a/..", "a//b", "a/", "./a", " a", "a\nb"]
+        {
+            check_target_model(value, false);
+        }
+        check_target_model(&"x".repeat(1025), false);
+    }
+
+    #[test]
+    fn names_follow_sagemakers_pattern() {
+        for valid in ["demo", "A1", "a--b", &"x".repeat(63)] {
+            assert!(valid.parse::<EndpointName>().is_ok(), "{valid}");
+        }
+        for invalid in ["", "-a", "a-", "a_b", "a.b", "é", &"x".repeat(64)] {
+            assert!(invalid.parse::<EndpointName>().is_err(), "{invalid}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_valid_target_model_joins_below_any_folder(value in "\\PC{0,40}") {
+            if let Ok(target_model) = value.parse::<TargetModel>() {
+                let joined = std::path::Path::new("/root/prefix").join(target_model.as_str());
+                prop_assert!(joined.starts_with("/root/prefix"));
+                prop_assert!(!joined.components().any(|it| it == std::path::Component::ParentDir));
+            }
+        }
+    }
+}

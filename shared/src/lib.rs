@@ -1,0 +1,12 @@
+//! What router and worker must agree on: names, the wire between them, and process plumbing.
+//!
+//! Admission test for this crate: *both* sides need it *and* must agree on it, or it is plumbing
+//! that every process needs. It knows no actor framework, no HTTP framework, no LibTorch, no S3.
+
+pub mod id;
+pub mod address;
+pub mod api;
+pub mod backoff;
+pub mod metrics;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,28 @@
+//! When a process ends: a signal, or the end of the process that started it.
+
+use std::io::Read as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Waits for SIGTERM or SIGINT and returns its name.
+pub async fn requested() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+/// Ends this process when its standard input closes.
+///
+/// A parent that keeps the other end of the pipe open thus takes its children with it even when
+/// it is killed: the kernel closes the pipe. Meant for `--exit-with-parent` alone.
+pub fn exit_with_parent() {
+    std::thread::spawn(|| {
+        let mut buffer = [0; 64];
+        // Whatever comes is ignored; the end or an error means that the parent is gone.
+        while matches!(std::io::stdin().read(&mut buffer), Ok(1..)) {}
+        tracing::warn!("parent is gone, exiting");
+        std::process::exit(0);
+    });
+}
