@@ -1,0 +1,24 @@
+//! Who owns what, and who tells whom.
+//!
+//! ```text
+//!  http/instances ──asks──► Membership ──tells──► Placement      http (at start) ──asks──► Endpoints
+//!  dispatch ───────tells──►  (suspects)              │ publishes                            │ publishes
+//!                                                    ▼                                      ▼
+//!  dispatch ◄──reads── instances and ring        http/invocations ◄──reads── endpoints and variants
+//! ```
+//!
+//! Three actors, each one for the life of the process, own the truth. What invocations need of it
+//! is published as an immutable snapshot: they take no lock and ask no actor. News go up, and no
+//! actor ever waits for another.
+//!
+//! Why actix here and ractor in the worker: the router is a switchboard of few actors that answer
+//! many small questions at once; the worker is a nursery of actors that are born and die alone.
+
+pub mod endpoints;
+pub mod placement;
+pub mod membership;
+
+/// An actor that is asked did not answer: it is overloaded, has died, or the router is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is overloaded or stopping")]
+pub struct Unavailable(&'static str);

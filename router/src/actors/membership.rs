@@ -1,0 +1,354 @@
+//! Decides which instances are in service.
+//!
+//! # Invariants
+//!
+//! - `Placement` is told of every change of who is in service, at once.
+//! - An instance under suspicion is probed by at most one probe at a time. A dead one is out
+//!   as soon as its probe fails; it comes back with its next heartbeat.
+//!
+//! # When it dies
+//!
+//! `/ping` fails and the router exits. Until then the last known instances serve.
+
+use super::{
+    Unavailable,
+    placement::{InService, Placement},
+};
+use crate::{
+    config::MembershipConfig,
+    instance_client::{Prober, invocations_uri},
+    metrics::{MembershipMetrics, ReasonLabel, StateLabel},
+    policy::roster::{Heard, Refused, Roster},
+};
+use actix::prelude::*;
+use awc::http::Uri;
+use serde::Serialize;
+use shared::{
+    api::membership::{Heartbeat, InstanceState, Lease},
+    id::InstanceId,
+};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// How often leases are checked, as a part of the lease: a loss is noticed at most a tenth late.
+const TICKS_PER_LEASE: u32 = 10;
+
+/// Heartbeats of the largest cluster in one burst fit.
+const MAILBOX: usize = 1024;
+
+/// Decides which instances are in service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    addr: Addr<MembershipActor>,
+}
+
+/// An instance in service, as invocations see it.
+#[derive(Debug)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub address: SocketAddr,
+    pub uri: Uri,
+    pub budget_bytes: u64,
+    boot_id: String,
+    /// Set by the invocation that found it dead, so that the others avoid it while it is probed.
+    is_suspect: AtomicBool,
+}
+
+/// An instance, for operators.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceReport {
+    #[serde(flatten)]
+    heartbeat: Heartbeat,
+    in_service: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Membership {
+    pub fn start(
+        config: MembershipConfig,
+        placement: Placement,
+        metrics: MembershipMetrics,
+    ) -> Self {
+        let actor = MembershipActor {
+            roster: Roster::new(config.lease, config.max_instances),
+            in_service: InService::new(),
+            prober: Prober::new(config.probe_connect, config.probe_timeout),
+            ticked_at: Instant::now(),
+            config,
+            placement,
+            metrics,
+        };
+        Self { addr: actor.start() }
+    }
+
+    /// Registers an instance or renews its lease.
+    pub async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<Lease, RegisterError> {
+        let answer = self.addr.send(Hear { heartbeat }).await;
+        answer.unwrap_or(Err(Unavailable("membership").into()))
+    }
+
+    /// Removes an instance that says goodbye. Returns whether it was there.
+    pub async fn goodbye(&self, instance: InstanceId) -> Result<bool, Unavailable> {
+        self.addr.send(Goodbye { instance }).await.map_err(|_| Unavailable("membership"))
+    }
+
+    pub async fn list(&self) -> Result<Vec<InstanceReport>, Unavailable> {
+        self.addr.send(List).await.map_err(|_| Unavailable("membership"))
+    }
+
+    /// An invocation found `instance` dead: others avoid it from now on, until a probe shows that
+    /// it lives.
+    pub fn suspect(&self, instance: &Arc<Instance>) {
+        // Only the first one tells: a dying instance fails hundreds at once.
+        if instance.suspect() {
+            self.addr.do_send(Suspected { instance: Arc::clone(instance) });
+        }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.addr.connected()
+    }
+}
+
+impl Instance {
+    fn new(heartbeat: &Heartbeat) -> Option<Self> {
+        Some(Self {
+            id: heartbeat.instance.clone(),
+            address: heartbeat.address,
+            uri: invocations_uri(heartbeat.address).ok()?,
+            budget_bytes: heartbeat.budget_bytes,
+            boot_id: heartbeat.boot_id.clone(),
+            is_suspect: AtomicBool::new(false),
+        })
+    }
+
+    pub fn is_suspect(&self) -> bool {
+        self.is_suspect.load(Relaxed)
+    }
+
+    /// Returns whether it was above suspicion.
+    pub(super) fn suspect(&self) -> bool {
+        !self.is_suspect.swap(true, Relaxed)
+    }
+
+    fn clear(&self) {
+        self.is_suspect.store(false, Relaxed);
+    }
+
+    fn is_same_process(&self, heartbeat: &Heartbeat) -> bool {
+        self.boot_id == heartbeat.boot_id && self.address == heartbeat.address
+    }
+}
+
+// === Messages ===
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Lease, RegisterError>")]
+struct Hear {
+    heartbeat: Heartbeat,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+struct Goodbye {
+    instance: InstanceId,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<InstanceReport>")]
+struct List;
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Suspected {
+    instance: Arc<Instance>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Probed {
+    instance: Arc<Instance>,
+    is_alive: bool,
+}
+
+// === Actor ===
+
+#[derive(Debug)]
+struct MembershipActor {
+    roster: Roster,
+    in_service: InService,
+    prober: Prober,
+    ticked_at: Instant,
+    config: MembershipConfig,
+    placement: Placement,
+    metrics: MembershipMetrics,
+}
+
+impl Actor for MembershipActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(self.tick_interval(), |actor, _| actor.tick());
+    }
+}
+
+// === Handlers, in the order of the messages ===
+
+impl Handler<Hear> for MembershipActor {
+    type Result = Result<Lease, RegisterError>;
+
+    fn handle(&mut self, Hear { heartbeat }: Hear, _: &mut Self::Context) -> Self::Result {
+        let (instance, address) = (heartbeat.instance.clone(), heartbeat.address);
+        let heard = self.roster.hear(heartbeat, Instant::now());
+        match heard.inspect_err(|error| warn!(%instance, %error, "heartbeat refused"))? {
+            Heard::Joined => info!(%instance, %address, "instance joined"),
+            Heard::Restarted => info!(%instance, %address, "instance restarted"),
+            Heard::Renewed => {}
+        }
+        self.publish();
+        let lease_ms = u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX);
+        Ok(Lease { lease_ms })
+    }
+}
+
+impl Handler<Goodbye> for MembershipActor {
+    type Result = bool;
+
+    fn handle(&mut self, Goodbye { instance }: Goodbye, _: &mut Self::Context) -> bool {
+        let was_there = self.roster.remove(&instance).is_some();
+        if was_there {
+            info!(%instance, "instance said goodbye");
+            self.publish();
+        }
+        was_there
+    }
+}
+
+impl Handler<List> for MembershipActor {
+    type Result = Vec<InstanceReport>;
+
+    fn handle(&mut self, List: List, _: &mut Self::Context) -> Self::Result {
+        let report = |heartbeat: &Heartbeat| InstanceReport {
+            in_service: self
+                .in_service
+                .get(&heartbeat.instance)
+                .is_some_and(|instance| !instance.is_suspect()),
+            heartbeat: heartbeat.clone(),
+        };
+        self.roster.members().map(|member| report(&member.heartbeat)).collect()
+    }
+}
+
+impl Handler<Suspected> for MembershipActor {
+    type Result = ();
+
+    fn handle(&mut self, Suspected { instance }: Suspected, ctx: &mut Self::Context) {
+        let (prober, address) = (self.prober.clone(), instance.address);
+        let probe = actix::spawn(async move { prober.is_alive(address).await });
+        let myself = ctx.address();
+        actix::spawn(async move {
+            // A probe that panicked shows no life either.
+            let is_alive = probe.await.unwrap_or(false);
+            myself.do_send(Probed { instance, is_alive });
+        });
+    }
+}
+
+impl Handler<Probed> for MembershipActor {
+    type Result = ();
+
+    fn handle(&mut self, Probed { instance, is_alive }: Probed, _: &mut Self::Context) {
+        if is_alive {
+            instance.clear();
+            return;
+        }
+        // It may have restarted or left meanwhile: then this verdict is about nobody.
+        let member = self.roster.get(&instance.id);
+        if member.is_some_and(|member| instance.is_same_process(&member.heartbeat)) {
+            self.roster.remove(&instance.id);
+            self.lost(&instance.id, "probe");
+            self.publish();
+        }
+    }
+}
+
+impl MembershipActor {
+    fn tick_interval(&self) -> Duration {
+        self.config.lease / TICKS_PER_LEASE
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let absence = (now - self.ticked_at).saturating_sub(self.tick_interval());
+        self.ticked_at = now;
+        // This process did not run (a stopped laptop, a starved core): silence proves nothing.
+        if absence > self.tick_interval() {
+            self.roster.forgive(absence);
+        }
+        let gone = self.roster.expire(now);
+        for instance in &gone {
+            self.lost(instance, "lease");
+        }
+        if !gone.is_empty() {
+            self.publish();
+        }
+    }
+
+    fn lost(&self, instance: &InstanceId, reason: &'static str) {
+        warn!(%instance, reason, "instance lost");
+        self.metrics.losses.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Tells `Placement` who is in service, if that has changed.
+    fn publish(&mut self) {
+        let mut in_service = InService::new();
+        for heartbeat in self.roster.serving() {
+            let known = self.in_service.get(&heartbeat.instance);
+            let instance = match known {
+                Some(known)
+                    if known.is_same_process(heartbeat)
+                        && known.budget_bytes == heartbeat.budget_bytes =>
+                {
+                    Some(Arc::clone(known))
+                }
+                _ => Instance::new(heartbeat).map(Arc::new),
+            };
+            in_service.extend(instance.map(|it| (it.id.clone(), it)));
+        }
+        let is_same = in_service.len() == self.in_service.len()
+            && in_service.values().zip(self.in_service.values()).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !is_same {
+            self.placement.instances_changed(in_service.clone());
+            self.in_service = in_service;
+        }
+        self.count();
+    }
+
+    fn count(&self) {
+        let is_draining = |it: &Heartbeat| it.state == InstanceState::Draining;
+        let n_draining = self.roster.members().filter(|it| is_draining(&it.heartbeat)).count();
+        for (state, n) in [("serving", self.in_service.len()), ("draining", n_draining)] {
+            let gauge = self.metrics.instances.get_or_create(&StateLabel { state });
+            gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

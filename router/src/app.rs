@@ -1,0 +1,219 @@
+//! Builds the parts, binds, runs, drains. The only file that knows all others.
+
+use crate::{
+    actors::{
+        endpoints::{Endpoints, InvalidEndpoints},
+        membership::Membership,
+        placement::Placement,
+    },
+    body::BodyReader,
+    config::{Config, InvalidConfig},
+    dispatch::Dispatch,
+    http::{self, health::Health, instances::Registrar, invocations::Reception},
+    instance_client::InstanceClient,
+    metrics::Metrics,
+    policy::retry::{RetryAllowance, RetryBudget},
+};
+use actix_web::{HttpServer, dev::Server, web::Data};
+use prometheus_client::registry::Registry;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, interval};
+use tracing::{error, info};
+
+/// How often `run_until` looks whether all actors live. Nothing waits for it but the exit.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a client's connection is kept without a request: longer than clients keep theirs.
+const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a request's head may take, and how long a closing connection is read for what the
+/// client still sends, so that it can read the answer.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A router that listens and is ready to run.
+#[derive(Debug)]
+pub struct App {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Shared,
+}
+
+/// What the HTTP threads share; each makes its own client from it.
+#[derive(Clone, Debug)]
+struct Shared {
+    config: Config,
+    health: Health,
+    bodies: BodyReader,
+    retries: Arc<RetryBudget>,
+    metrics: Metrics,
+    registrar: Data<Registrar>,
+    registry: Data<Registry>,
+    started: Instant,
+}
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    #[error("endpoints file is not valid")]
+    Endpoints(#[from] InvalidEndpoints),
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] io::Error),
+}
+
+/// Why a router ended otherwise than it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot write the address file")]
+    AddressFile(#[source] io::Error),
+    #[error("serving failed")]
+    Serve(#[source] io::Error),
+    #[error("an actor died")]
+    ActorDied,
+}
+
+impl App {
+    pub async fn build(config: Config) -> Result<Self, BuildError> {
+        let endpoints_of_file = config.read_endpoints()?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+
+        let endpoints = Endpoints::start(metrics.endpoints.clone());
+        endpoints.replace(endpoints_of_file).await?;
+        let placement = Placement::start(metrics.placement.clone());
+        let membership =
+            Membership::start(config.membership, placement.clone(), metrics.membership.clone());
+
+        let listen = |error| BuildError::Listen(config.listen, error);
+        let listener = TcpListener::bind(config.listen).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let shared = Shared {
+            registrar: Data::new(Registrar::new(membership.clone(), config.body)),
+            health: Health::new(endpoints, membership, placement),
+            bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
+            retries: Arc::new(RetryBudget::new(allowance(&config))),
+            registry: Data::new(registry),
+            started: Instant::now(),
+            metrics,
+            config,
+        };
+        Ok(Self { listener, address, shared })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is ready, then finishes what was accepted.
+    pub async fn run_until(
+        self,
+        stop: impl Future<Output = io::Result<&'static str>>,
+    ) -> Result<(), RunError> {
+        let Self { listener, address, shared } = self;
+        let health = shared.health.clone();
+        let address_file = shared.config.address_file.clone();
+        let mut server = serve(listener, shared).map_err(RunError::Serve)?;
+        info!(%address, "listening");
+        if let Some(path) = address_file {
+            write_atomically(&path, &address.to_string()).map_err(RunError::AddressFile)?;
+        }
+        tokio::select! {
+            result = &mut server => return result.map_err(RunError::Serve),
+            () = death_of_an_actor(&health) => {
+                error!("an actor died, exiting");
+                return Err(RunError::ActorDied);
+            }
+            signal = stop => info!(signal = signal.map_err(RunError::Serve)?, "draining"),
+        }
+        health.drain();
+        let (drained, result) = tokio::join!(server.handle().stop(true), &mut server);
+        let () = drained;
+        info!("drained");
+        result.map_err(RunError::Serve)
+    }
+}
+
+fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
+    let Config { http_threads, max_connections, drain_timeout, .. } = shared.config;
+    let http_threads = match http_threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n_threads => n_threads,
+    };
+    let server = HttpServer::new(move || {
+        actix_web::App::new()
+            .app_data(Data::new(shared.reception()))
+            .app_data(Data::new(shared.bodies.clone()))
+            .app_data(shared.registrar.clone())
+            .app_data(Data::new(shared.health.clone()))
+            .app_data(shared.registry.clone())
+            .configure(http::routes)
+    });
+    let server = server
+        .workers(http_threads)
+        .max_connections(max_connections)
+        .keep_alive(CLIENT_KEEP_ALIVE)
+        .client_request_timeout(CLIENT_PATIENCE)
+        .client_disconnect_timeout(CLIENT_PATIENCE)
+        .tcp_nodelay(true)
+        // A client that has left needs no answer: its invocation is dropped, also upstream.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(drain_timeout.as_secs().max(1))
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+impl Shared {
+    fn reception(&self) -> Reception {
+        let Health { endpoints, membership, placement, .. } = &self.health;
+        let dispatch = Dispatch {
+            placement: placement.clone(),
+            membership: membership.clone(),
+            client: InstanceClient::new(self.config.instance),
+            retries: Arc::clone(&self.retries),
+            config: self.config.dispatch,
+            metrics: self.metrics.invocations.clone(),
+            started: self.started,
+        };
+        Reception {
+            endpoints: endpoints.clone(),
+            dispatch,
+            bodies: self.bodies.clone(),
+            identity: self.config.identity.clone(),
+            unknown: self.metrics.endpoints.of_unknown(),
+            metrics: self.metrics.invocations.clone(),
+        }
+    }
+}
+
+fn allowance(config: &Config) -> RetryAllowance {
+    let dispatch = &config.dispatch;
+    RetryAllowance {
+        percent: dispatch.retry_percent,
+        burst: dispatch.retry_burst,
+        per_second: dispatch.retry_per_second,
+    }
+}
+
+/// An actor that panicked is gone for good, and with it the truth that it owned.
+async fn death_of_an_actor(health: &Health) {
+    let mut watch = interval(WATCH_INTERVAL);
+    while health.is_alive() {
+        watch.tick().await;
+    }
+}
+
+/// Whoever waits for the file never sees half of it.
+fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    std::fs::write(&partial, text)?;
+    std::fs::rename(&partial, path)
+}

@@ -1,0 +1,63 @@
+use super::*;
+
+fn read(flags: &[&str]) -> Result<Config, InvalidConfig> {
+    Config::read(["router"].iter().chain(flags).map(OsString::from))
+}
+
+#[track_caller]
+fn check_refused(flags: &[&str], expected: &str) {
+    assert_eq!(read(flags).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn the_defaults_are_valid() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.body.max_bytes, 26_214_400);
+    assert_eq!(config.dispatch.deadline, Duration::from_secs(58));
+}
+
+/// clap tells flags apart by the names of their fields, across all groups.
+#[test]
+fn no_two_flags_share_a_name() {
+    let command = <Config as clap::CommandFactory>::command();
+    let names: Vec<_> = command.get_arguments().map(clap::Arg::get_id).collect();
+    let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(names.len(), distinct.len(), "{names:?}");
+}
+
+#[test]
+fn listening_beyond_loopback_needs_a_word() {
+    check_refused(
+        &["--listen", "0.0.0.0:80"],
+        "--listen 0.0.0.0:80 is not loopback: anybody could invoke; add --allow-unauthenticated",
+    );
+    assert!(read(&["--listen", "0.0.0.0:80", "--allow-unauthenticated"]).is_ok());
+    assert!(read(&["--listen", "[::1]:80"]).is_ok());
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    check_refused(&["--body-budget", "1000"], "--body-budget must be at least --max-body");
+    check_refused(
+        &["--deadline-ms", "400"],
+        "--deadline-margin-ms must be less than --deadline-ms",
+    );
+    check_refused(
+        &["--drain-timeout-ms", "1000"],
+        "--drain-timeout-ms must be at least --deadline-ms",
+    );
+    check_refused(&["--max-tries", "0"], "--max-tries must be positive");
+    check_refused(&["--account-id", "12"], "--account-id must be 12 digits");
+}
+
+#[test]
+fn a_bad_flag_is_one_line() {
+    check_refused(&["--nonsense"], "unexpected argument '--nonsense' found");
+}
+
+#[test]
+fn a_missing_endpoints_file_is_named() {
+    let config = read(&["--endpoints", "/no/such/file.toml"]).unwrap();
+    let error = config.read_endpoints().unwrap_err().to_string();
+    assert!(error.starts_with("cannot read endpoints from /no/such/file.toml: "), "{error}");
+}

@@ -1,0 +1,342 @@
+//! The one place where an error becomes a status: names, texts and bodies of SageMaker's runtime
+//! API. The table is in `docs/api.md`.
+
+use super::{invocations::new_request_id, request::InvalidRequest};
+use crate::{
+    actors::endpoints::PickError,
+    body::{BodyError, BodyReader},
+    config::{DispatchConfig, IdentityConfig},
+    dispatch::{InvokeError, retry_after_ms},
+    headers,
+    instance_client::{InstanceError, Refusal},
+    metrics::Outcome,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::HeaderValue},
+    web::{Data, Payload},
+};
+use serde::Serialize;
+use shared::{address::ArtifactAddress, api::error::ErrorKind, id::EndpointName};
+use std::borrow::Cow;
+
+/// SageMaker's bound for `Message` (API model of 2017-05-13).
+const MAX_MESSAGE_CHARS: usize = 2048;
+
+/// Room for a stack trace; the API model has no bound here.
+const MAX_ORIGINAL_CHARS: usize = 8192;
+
+const VALIDATION: &str = "ValidationError";
+const UNAVAILABLE: &str = "ServiceUnavailable";
+
+const TIMED_OUT: &str = "Your invocation timed out while waiting for a response from container \
+    primary. Review the latency metrics for each container in Amazon CloudWatch, resolve the \
+    issue, and try again.";
+
+/// Who the texts say we are.
+pub type Identity = IdentityConfig;
+
+/// What an invocation was about.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    pub endpoint: EndpointName,
+    /// `None` if the target model has no valid address.
+    pub artifact: Option<ArtifactAddress>,
+    pub config: &'a DispatchConfig,
+}
+
+/// An error of the runtime API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    outcome: Outcome,
+    retry_after_ms: Option<u64>,
+    body: ErrorBody,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ErrorBody {
+    message: String,
+    /// Boxed: it is rare, and makes every other error large.
+    #[serde(flatten)]
+    model: Option<Box<ModelFailure>>,
+}
+
+/// What a `ModelError` says beyond its message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ModelFailure {
+    error_code: &'static str,
+    log_stream_arn: String,
+    original_message: String,
+    original_status_code: u16,
+}
+
+impl ApiError {
+    /// The request says something wrong, or not enough, outside its body.
+    pub fn of_request(error: &InvalidRequest, id: &HeaderValue) -> Self {
+        match error {
+            InvalidRequest::NoTargetModel => {
+                let id = id.to_str().unwrap_or_default();
+                Self::validation(&format!("Request {id} is missing a target model header."))
+            }
+            InvalidRequest::Name(_) | InvalidRequest::Member { .. } => {
+                Self::validation(&error.to_string())
+            }
+        }
+    }
+
+    pub fn of_pick(error: &PickError, identity: &Identity) -> Self {
+        let account = &identity.account_id;
+        Self::validation(&match error {
+            PickError::UnknownEndpoint(endpoint) => {
+                format!("Endpoint {endpoint} of account {account} not found.")
+            }
+            PickError::UnknownVariant(endpoint, variant) => {
+                format!("Variant {variant} of endpoint {endpoint} of account {account} not found.")
+            }
+        })
+    }
+
+    pub fn of_body(error: &BodyError, config: &DispatchConfig) -> Self {
+        match error {
+            BodyError::TooLarge(max_bytes) => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                let message = format!(
+                    "1 validation error detected: Value at 'body' failed to satisfy constraint: \
+                     Member must have length less than or equal to {max_bytes}"
+                );
+                Self::new(status, VALIDATION, Outcome::ClientError, &message)
+            }
+            BodyError::TooSlow => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "RequestTimeoutException",
+                Outcome::ClientError,
+                "Your socket connection to the server was not written to fast enough.",
+            ),
+            BodyError::BudgetSpent => Self::unavailable("Too many large requests are in progress.")
+                .with_retry_after(config),
+            BodyError::Broken(_) => Self::validation("The request body is incomplete."),
+        }
+    }
+
+    pub fn of_invoke(error: &InvokeError, subject: &Subject<'_>, identity: &Identity) -> Self {
+        match error {
+            InvokeError::Address(error) => Self::validation(&format!(
+                "1 validation error detected: Value at 'targetModel' failed to satisfy \
+                 constraint: {error}"
+            )),
+            InvokeError::NoInstance => {
+                Self::unavailable("No instance of the endpoint is in service.")
+                    .with_retry_after(subject.config)
+            }
+            InvokeError::Busy => Self::busy(subject.config),
+            InvokeError::Instance(error) => Self::of_instance(error, subject, identity),
+        }
+    }
+
+    fn of_instance(error: &InstanceError, subject: &Subject<'_>, identity: &Identity) -> Self {
+        let model = |status, original: &str| Self::model(status, original, subject, identity);
+        match error {
+            InstanceError::Connect(_) => Self::busy(subject.config),
+            InstanceError::Died(_) | InstanceError::Garbled(_) => model(
+                0,
+                &format!(
+                    "Amazon SageMaker could not get a response from the {} endpoint. This can \
+                     occur when CPU or memory utilization is high. To check your utilization, see \
+                     Amazon CloudWatch. To fix this problem, use an instance type with more CPU \
+                     capacity or memory.",
+                    subject.endpoint
+                ),
+            ),
+            InstanceError::TimedOut => model(0, TIMED_OUT),
+            InstanceError::TooLarge(n_bytes) => model(
+                error.status(),
+                &format!("The response of {n_bytes} bytes is too large and was not loaded."),
+            ),
+            InstanceError::Refused(refusal) => Self::of_refusal(refusal, subject, identity),
+        }
+    }
+
+    fn of_refusal(refusal: &Refusal, subject: &Subject<'_>, identity: &Identity) -> Self {
+        let Refusal { status, kind, message } = refusal;
+        let Some(kind) = kind else {
+            return Self::model(*status, message, subject, identity);
+        };
+        match kind {
+            // To a client without the right to see a bucket, S3 itself does not tell the two.
+            ErrorKind::ArtifactNotFound | ErrorKind::Forbidden => Self::no_artifact(subject),
+            ErrorKind::BadArtifact
+            | ErrorKind::BadInput
+            | ErrorKind::UnsupportedMediaType
+            | ErrorKind::NotAcceptable
+            | ErrorKind::ModelFailed
+            | ErrorKind::InsufficientMemory => Self::model(*status, message, subject, identity),
+            ErrorKind::TimedOut => Self::model(0, TIMED_OUT, subject, identity),
+            ErrorKind::StillLoading => Self::still_loading(subject.config),
+            ErrorKind::StoreUnavailable | ErrorKind::Overloaded | ErrorKind::Draining => {
+                Self::busy(subject.config)
+            }
+            // Invocations by address have none of these: one side has a bug.
+            ErrorKind::BadRequest | ErrorKind::ModelNotFound | ErrorKind::AlreadyLoaded => {
+                Self::internal()
+            }
+        }
+    }
+
+    fn no_artifact(subject: &Subject<'_>) -> Self {
+        let place = match &subject.artifact {
+            Some(ArtifactAddress::S3 { bucket, key }) => format!("bucket: {bucket}, key: {key}"),
+            Some(ArtifactAddress::File { path }) => format!("path: {}", path.display()),
+            None => "unknown".to_owned(),
+        };
+        Self::validation(&format!(
+            "Failed to download model data({place}). Please ensure that there is an object \
+             located at the URL and that the role passed to CreateModel has permissions to \
+             download the object."
+        ))
+    }
+
+    fn still_loading(config: &DispatchConfig) -> Self {
+        let text = "The model is still being downloaded or loaded. Please try again.";
+        if config.answer_model_not_ready {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let code = "ModelNotReadyException";
+            return Self::new(status, code, Outcome::NotReady, text);
+        }
+        let error = Self { outcome: Outcome::NotReady, ..Self::unavailable(text) };
+        error.with_retry_after(config)
+    }
+
+    fn busy(config: &DispatchConfig) -> Self {
+        Self::unavailable("The service is unable to handle the request now. Please try again.")
+            .with_retry_after(config)
+    }
+
+    /// A `ModelError`; `status` 0 means that there was no answer.
+    fn model(status: u16, original: &str, subject: &Subject<'_>, identity: &Identity) -> Self {
+        let IdentityConfig { region, account_id } = identity;
+        let group = format!("/aws/sagemaker/Endpoints/{}", subject.endpoint);
+        let is_client_error = (400..500).contains(&status);
+        let who = if is_client_error { "client" } else { "server" };
+        let before = format!("Received {who} error ({status}) from primary with message \"");
+        let after = format!(
+            "\". See https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}\
+             #logEventViewer:group={group} in account {account_id} for more information."
+        );
+        // Both are ASCII: the original text gives way, not where to look.
+        let room = MAX_MESSAGE_CHARS - before.len() - after.len();
+        let message = format!("{before}{}{after}", shortened(original, room));
+        let error_code =
+            if is_client_error { "CLIENT_ERROR_FROM_MODEL" } else { "INTERNAL_FAILURE_FROM_MODEL" };
+        let failure = ModelFailure {
+            error_code,
+            log_stream_arn: format!("arn:aws:logs:{region}:{account_id}:log-group:{group}"),
+            original_message: shortened(original, MAX_ORIGINAL_CHARS).into_owned(),
+            original_status_code: status,
+        };
+        let status = StatusCode::FAILED_DEPENDENCY;
+        let mut error = Self::new(status, "ModelError", Outcome::ModelError, &message);
+        error.body.model = Some(Box::new(failure));
+        error
+    }
+
+    pub(super) fn validation(message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, VALIDATION, Outcome::ClientError, message)
+    }
+
+    pub(super) fn unavailable(message: &str) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, UNAVAILABLE, Outcome::Unavailable, message)
+    }
+
+    fn internal() -> Self {
+        let text = "The request processing has failed because of an unknown error, exception or \
+                    failure.";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "InternalFailure", Outcome::InternalFailure, text)
+    }
+
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        outcome: Outcome,
+        message: &str,
+    ) -> Self {
+        let message = shortened(message, MAX_MESSAGE_CHARS).into_owned();
+        let body = ErrorBody { message, model: None };
+        Self { status, code, outcome, retry_after_ms: None, body }
+    }
+
+    fn with_retry_after(mut self, config: &DispatchConfig) -> Self {
+        self.retry_after_ms = Some(retry_after_ms(config));
+        self
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Whether the rest of the request's body should be read, so that the client sees this error.
+    /// Not from a client that sends too slowly: that is what it is told.
+    pub fn is_worth_reading(&self) -> bool {
+        self.status != StatusCode::REQUEST_TIMEOUT
+    }
+
+    pub fn into_response(self, id: &HeaderValue) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response
+            .insert_header((headers::REQUEST_ID.clone(), id.clone()))
+            .insert_header((headers::ERROR_TYPE.clone(), self.code));
+        if let Some(retry_after_ms) = self.retry_after_ms {
+            response.insert_header((headers::RETRY_AFTER_MS.clone(), retry_after_ms));
+        }
+        response.json(self.body)
+    }
+}
+
+/// Returns at most `max_chars` characters of `text`.
+fn shortened(text: &str, max_chars: usize) -> Cow<'_, str> {
+    if text.chars().nth(max_chars).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let kept: String = text.chars().take(max_chars.saturating_sub(1)).collect();
+    Cow::Owned(kept + "…")
+}
+
+/// Any path that is none of ours.
+pub async fn unknown_operation(payload: Payload, bodies: Data<BodyReader>) -> HttpResponse {
+    let message = "The requested operation is not recognized by the service.";
+    refuse(StatusCode::NOT_FOUND, message, payload, &bodies).await
+}
+
+/// A method that a path of ours does not have.
+pub async fn wrong_method(
+    request: HttpRequest,
+    payload: Payload,
+    bodies: Data<BodyReader>,
+) -> HttpResponse {
+    let message = format!("The requested operation does not allow {}.", request.method());
+    refuse(StatusCode::METHOD_NOT_ALLOWED, &message, payload, &bodies).await
+}
+
+async fn refuse(
+    status: StatusCode,
+    message: &str,
+    mut payload: Payload,
+    bodies: &BodyReader,
+) -> HttpResponse {
+    bodies.drain(&mut payload).await;
+    let code = "UnknownOperationException";
+    let error = ApiError::new(status, code, Outcome::ClientError, message);
+    error.into_response(&new_request_id())
+}
+
+#[cfg(test)]
+mod tests;

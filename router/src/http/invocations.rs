@@ -1,0 +1,149 @@
+//! Step 1 of an invocation: from the client's request to [`Dispatch`] and back.
+
+use super::{
+    answer,
+    error::{ApiError, Identity, Subject},
+    request::{self, Asked},
+};
+use crate::{
+    actors::endpoints::{Endpoints, Variant},
+    body::BodyReader,
+    dispatch::{Dispatch, Invocation, Served},
+    metrics::{InvocationMetrics, Outcome, VariantMetrics},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CONTENT_LENGTH, HeaderValue},
+    web::{Data, Payload},
+};
+use shared::id::EndpointName;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tracing::debug;
+
+/// What invocations need to come in. One per HTTP thread.
+#[derive(Debug)]
+pub struct Reception {
+    pub endpoints: Endpoints,
+    pub dispatch: Dispatch,
+    pub bodies: BodyReader,
+    pub identity: Identity,
+    pub metrics: InvocationMetrics,
+    /// Counts what names no endpoint of ours.
+    pub unknown: VariantMetrics,
+}
+
+/// `POST /endpoints/{endpoint}/invocations`
+pub async fn invoke(
+    request: HttpRequest,
+    mut payload: Payload,
+    reception: Data<Reception>,
+) -> HttpResponse {
+    let id = new_request_id();
+    let mut visit = Visit::begin(&reception);
+    match reception.receive(&request, &mut payload, &id, &mut visit).await {
+        Ok((served, variant)) => answer::response(served, &id, &variant, visit),
+        Err(error) => {
+            debug!(invocation_id = ?id, error = error.code(), "invocation failed");
+            visit.ends(error.outcome());
+            if error.is_worth_reading() {
+                reception.bodies.drain(&mut payload).await;
+            }
+            error.into_response(&id)
+        }
+    }
+}
+
+impl Reception {
+    async fn receive(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        id: &HeaderValue,
+        visit: &mut Visit,
+    ) -> Result<(Served, Arc<Variant>), ApiError> {
+        let segment = request.match_info().get("endpoint").unwrap_or_default();
+        let endpoint =
+            request::endpoint_name(segment).map_err(|it| ApiError::of_request(&it, id))?;
+        let (asked, variant) = self.ask(&endpoint, request, id)?;
+        visit.variant = variant.metrics.clone();
+
+        let announced = request.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+        let body = self.bodies.read(payload, announced).await;
+        let body = body.map_err(|error| ApiError::of_body(&error, &self.dispatch.config))?;
+
+        let invocation = Invocation {
+            id: id.clone(),
+            variant: Arc::clone(&variant),
+            target_model: asked.target_model.clone(),
+            forwarded: asked.forwarded,
+            body,
+        };
+        let served = self.dispatch.invoke(invocation).await.map_err(|error| {
+            let artifact = variant.model_data_url.join(&asked.target_model).ok();
+            let subject = Subject { endpoint, artifact, config: &self.dispatch.config };
+            ApiError::of_invoke(&error, &subject, &self.identity)
+        })?;
+        Ok((served, variant))
+    }
+
+    /// Everything that the request says outside its body.
+    fn ask(
+        &self,
+        endpoint: &EndpointName,
+        request: &HttpRequest,
+        id: &HeaderValue,
+    ) -> Result<(Asked, Arc<Variant>), ApiError> {
+        let asked = request::parse(request.headers());
+        // An unknown endpoint is the better news, also where the headers are wrong as well.
+        let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
+        let variant = self
+            .endpoints
+            .pick_variant(endpoint, target)
+            .map_err(|error| ApiError::of_pick(&error, &self.identity))?;
+        Ok((asked.map_err(|error| ApiError::of_request(&error, id))?, variant))
+    }
+}
+
+/// One invocation from its arrival to the end of its answer. Counted when it is dropped, so also
+/// when the client has left.
+#[derive(Debug)]
+pub struct Visit {
+    arrived: Instant,
+    variant: VariantMetrics,
+    metrics: InvocationMetrics,
+    outcome: Outcome,
+}
+
+impl Visit {
+    fn begin(reception: &Reception) -> Self {
+        reception.metrics.in_flight.inc();
+        Self {
+            arrived: Instant::now(),
+            variant: reception.unknown.clone(),
+            metrics: reception.metrics.clone(),
+            outcome: Outcome::Abandoned,
+        }
+    }
+
+    pub(super) fn ends(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.variant.count(self.outcome);
+        self.metrics.latency.observe(self.arrived.elapsed().as_secs_f64());
+        self.metrics.in_flight.dec();
+    }
+}
+
+/// A random UUID, as AWS gives. From the thread's generator: no system call per invocation.
+pub(super) fn new_request_id() -> HeaderValue {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let text = id.hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(text).expect("a UUID is a header value")
+}

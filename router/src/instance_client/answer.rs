@@ -1,0 +1,127 @@
+//! The answer of an instance, from its head to its end.
+
+use super::connection::EndOfStream;
+use crate::config::InstanceConfig;
+use awc::{
+    ClientResponse,
+    error::PayloadError,
+    http::{
+        StatusCode,
+        header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
+    },
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep};
+
+/// The head of an answer, whose body is still to come.
+pub struct Answer {
+    response: ClientResponse,
+    end_of_stream: EndOfStream,
+    max_bytes: u64,
+    max_silence: Duration,
+}
+
+/// Why an answer ended before it was whole.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    #[error("answer broke off")]
+    Broken(#[source] Option<PayloadError>),
+    #[error("answer grew beyond {0} bytes")]
+    TooLarge(u64),
+    #[error("answer fell silent")]
+    Silent,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    pub(super) fn new(
+        response: ClientResponse,
+        end_of_stream: EndOfStream,
+        config: &InstanceConfig,
+    ) -> Self {
+        let InstanceConfig { max_answer_bytes: max_bytes, answer_idle: max_silence, .. } = *config;
+        Self { response, end_of_stream, max_bytes, max_silence }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.response.headers().get(name)
+    }
+
+    pub fn content_length(&self) -> Option<u64> {
+        self.header(&CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// Whether its end can be seen. An answer that only ends with its connection could not be told
+    /// from one that broke; awc takes it for an empty one.
+    pub fn has_end(&self) -> bool {
+        self.content_length().is_some()
+            || self.header(&TRANSFER_ENCODING).is_some()
+            || self.status() == StatusCode::NO_CONTENT
+    }
+
+    pub fn into_stream(self) -> AnswerStream {
+        AnswerStream { n_bytes: 0, silence: None, answer: self }
+    }
+}
+
+/// The body of an answer. Ends with an error unless it was whole.
+pub struct AnswerStream {
+    answer: Answer,
+    n_bytes: u64,
+    /// Runs while we wait; most answers are there at once and need no timer.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl fmt::Debug for AnswerStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerStream").field("n_bytes", &self.n_bytes).finish_non_exhaustive()
+    }
+}
+
+impl AnswerStream {
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<AnswerError> {
+        let max_silence = self.answer.max_silence;
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(max_silence)));
+        silence.as_mut().poll(cx).map(|()| AnswerError::Silent)
+    }
+}
+
+impl Stream for AnswerStream {
+    type Item = Result<Bytes, AnswerError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.answer.end_of_stream.clear();
+        let Poll::Ready(item) = Pin::new(&mut self.answer.response).poll_next(cx) else {
+            return Poll::Ready(Some(Err(ready!(self.poll_silence(cx)))));
+        };
+        self.silence = None;
+        Poll::Ready(match item {
+            // An answer that is whole ends before the end of its connection is read.
+            None if self.answer.end_of_stream.was_met() => Some(Err(AnswerError::Broken(None))),
+            None => None,
+            Some(Err(error)) => Some(Err(AnswerError::Broken(Some(error)))),
+            Some(Ok(chunk)) => {
+                self.n_bytes += chunk.len() as u64;
+                let max_bytes = self.answer.max_bytes;
+                let fits = self.n_bytes <= max_bytes;
+                Some(if fits { Ok(chunk) } else { Err(AnswerError::TooLarge(max_bytes)) })
+            }
+        })
+    }
+}

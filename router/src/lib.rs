@@ -1,0 +1,23 @@
+//! Routes `SageMaker` invocations to a cluster of workers.
+//!
+//! The modules in the order of an invocation:
+//!
+//! 1. [`http`] takes the request: [`http::invocations`] parses it, [`body`] reads it;
+//! 2. [`dispatch`] is the life of one invocation, and all of its waiting;
+//! 3. [`actors::endpoints`] picks the variant;
+//! 4. [`actors::placement`] picks the instance, by [`policy::ring`];
+//! 5. [`instance_client`] sends it; [`http::answer`] passes the answer back.
+//!
+//! Beside them: [`actors::membership`] knows which instances are in service; [`app`] builds all
+//! parts from [`config`] and runs them.
+
+pub mod app;
+pub mod http;
+pub mod body;
+pub mod dispatch;
+pub mod actors;
+pub mod policy;
+pub mod instance_client;
+pub mod headers;
+pub mod config;
+pub mod metrics;

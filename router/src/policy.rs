@@ -1,0 +1,6 @@
+//! Decisions as plain functions: values in, values out, `now` as a parameter.
+
+pub mod weighted;
+pub mod ring;
+pub mod retry;
+pub mod roster;

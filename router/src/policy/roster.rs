@@ -1,0 +1,111 @@
+//! Decides which instances are in service: who may register, who has been silent for too long.
+
+use shared::{
+    api::membership::{Heartbeat, InstanceState},
+    id::InstanceId,
+};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// Every registered instance, by id.
+#[derive(Debug)]
+pub struct Roster {
+    lease: Duration,
+    max_instances: usize,
+    members: BTreeMap<InstanceId, Member>,
+}
+
+#[derive(Debug)]
+pub struct Member {
+    pub heartbeat: Heartbeat,
+    heard_at: Instant,
+    /// The process that this one replaced. Its late heartbeats must not bring it back.
+    replaced_boot: Option<String>,
+}
+
+/// What a heartbeat meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Joined,
+    /// The same process as before.
+    Renewed,
+    /// Another process under the same id.
+    Restarted,
+}
+
+/// Why a heartbeat was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("another process has taken the instance id")]
+    Replaced,
+    #[error("there are as many instances as this router allows")]
+    Full,
+    #[error("no router can reach port 0 or an unspecified address")]
+    Address,
+}
+
+impl Roster {
+    pub fn new(lease: Duration, max_instances: usize) -> Self {
+        Self { lease, max_instances, members: BTreeMap::new() }
+    }
+
+    pub fn hear(&mut self, heartbeat: Heartbeat, now: Instant) -> Result<Heard, Refused> {
+        if heartbeat.address.port() == 0 || heartbeat.address.ip().is_unspecified() {
+            return Err(Refused::Address);
+        }
+        let Some(member) = self.members.get_mut(&heartbeat.instance) else {
+            if self.members.len() >= self.max_instances {
+                return Err(Refused::Full);
+            }
+            let id = heartbeat.instance.clone();
+            self.members.insert(id, Member { heartbeat, heard_at: now, replaced_boot: None });
+            return Ok(Heard::Joined);
+        };
+        if member.replaced_boot.as_ref() == Some(&heartbeat.boot_id) {
+            return Err(Refused::Replaced);
+        }
+        let is_restart = member.heartbeat.boot_id != heartbeat.boot_id;
+        let before = std::mem::replace(&mut member.heartbeat, heartbeat);
+        member.heard_at = now;
+        if is_restart {
+            member.replaced_boot = Some(before.boot_id);
+            return Ok(Heard::Restarted);
+        }
+        Ok(Heard::Renewed)
+    }
+
+    /// Removes and returns the instances whose lease is over.
+    pub fn expire(&mut self, now: Instant) -> Vec<InstanceId> {
+        let lease = self.lease;
+        let gone = self.members.extract_if(.., |_, member| now - member.heard_at > lease);
+        gone.map(|(instance, _)| instance).collect()
+    }
+
+    /// Prolongs every lease: this process itself was not there to hear.
+    pub fn forgive(&mut self, absence: Duration) {
+        for member in self.members.values_mut() {
+            member.heard_at += absence;
+        }
+    }
+
+    pub fn remove(&mut self, instance: &InstanceId) -> Option<Member> {
+        self.members.remove(instance)
+    }
+
+    pub fn get(&self, instance: &InstanceId) -> Option<&Member> {
+        self.members.get(instance)
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// The instances that take new invocations.
+    pub fn serving(&self) -> impl Iterator<Item = &Heartbeat> {
+        let heartbeats = self.members.values().map(|member| &member.heartbeat);
+        heartbeats.filter(|heartbeat| heartbeat.state == InstanceState::Serving)
+    }
+}
+
+#[cfg(test)]
+mod tests;
