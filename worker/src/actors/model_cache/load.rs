@@ -1,0 +1,109 @@
+//! One load: fetch, wait for its turn, reserve room, construct, start the replica.
+//!
+//! Runs in a task of its own and reports back once, also after a panic.
+
+use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE};
+use crate::{
+    actors::replica::{Replica, ReplicaParts},
+    artifact::ingest::Fetched,
+    lease::Leases,
+    runtime::{Footprint, Model},
+};
+use ractor::{ActorRef, SpawnErr};
+use shared::address::ArtifactAddress;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+/// What loads share with the model cache.
+#[derive(Clone, Debug)]
+pub(super) struct LoadContext {
+    pub(super) cache: ActorRef<Message>,
+    pub(super) parts: ModelCacheParts,
+    /// Woken when some replica becomes idle.
+    pub(super) idle: Arc<Notify>,
+    /// One load constructs at a time: room is then reserved only for what is about to come, and
+    /// invocations keep the other slots.
+    pub(super) turn: Arc<Semaphore>,
+}
+
+/// A model that has come into memory.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) replica: Replica,
+    pub(super) etag: String,
+    pub(super) elapsed: Duration,
+    /// Released after the replica's own footprint counts.
+    pub(super) reservation: Reservation,
+}
+
+/// Room set aside for a load; released on drop.
+pub(super) type Reservation = Arc<Footprint>;
+
+/// Brings one artifact into memory. `known` is what it took the last time, if it did.
+pub(super) async fn load(
+    context: LoadContext,
+    address: ArtifactAddress,
+    known: Option<Footprint>,
+) -> Result<Loaded, AcquireError> {
+    let started = Instant::now();
+    let fetched = context.parts.fetcher.fetch(address).await?;
+    context.parts.metrics.fetch.0.observe(started.elapsed().as_secs_f64());
+
+    let turn = context.turn.acquire().await.map_err(|_| AcquireError::Stopping)?;
+    let resident_bytes = context.parts.runtime.estimate(fetched.lease.path())?;
+    let expected = known.unwrap_or(Footprint { resident_bytes, workspace_bytes: 0 });
+    let reservation = reserve(&context, expected).await?;
+
+    let constructing = Instant::now();
+    let model = construct(&context, &fetched).await?;
+    context.parts.metrics.load.0.observe(constructing.elapsed().as_secs_f64());
+    drop(turn);
+
+    let replica = start(&context, model).await.map_err(|_| AcquireError::Stopping)?;
+    let etag = fetched.version.etag.clone();
+    Ok(Loaded { replica, etag, elapsed: started.elapsed(), reservation })
+}
+
+/// Reserves room, waiting a while for a leased replica to become idle if nothing else can go.
+async fn reserve(context: &LoadContext, expected: Footprint) -> Result<Reservation, AcquireError> {
+    let patience = Instant::now() + ROOM_PATIENCE;
+    loop {
+        // Listen before asking, or a replica that becomes idle in between would be missed.
+        let idle = context.idle.notified();
+        tokio::pin!(idle);
+        idle.as_mut().enable();
+        let answer = ractor::call!(context.cache, |reply| Message::Reserve { expected, reply });
+        match answer.unwrap_or(Err(AcquireError::Stopping)) {
+            Err(error @ AcquireError::NoRoom { needed_bytes, budget_bytes }) => {
+                let can_ever_fit = needed_bytes <= budget_bytes;
+                if !can_ever_fit || timeout_at(patience, idle).await.is_err() {
+                    return Err(error);
+                }
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn construct(
+    context: &LoadContext,
+    fetched: &Fetched,
+) -> Result<Arc<dyn Model>, AcquireError> {
+    let runtime = Arc::clone(&context.parts.runtime);
+    let path = fetched.lease.path().to_owned();
+    Ok(context.parts.compute.load(move || runtime.load(&path)).await??)
+}
+
+async fn start(context: &LoadContext, model: Arc<dyn Model>) -> Result<Replica, SpawnErr> {
+    let parts = ReplicaParts {
+        model,
+        leases: Leases::new(Arc::clone(&context.idle)),
+        compute: context.parts.compute.clone(),
+        metrics: context.parts.replica_metrics.clone(),
+        max_queued: context.parts.max_queued,
+    };
+    Replica::spawn(parts, context.cache.get_cell()).await
+}

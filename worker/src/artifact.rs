@@ -1,0 +1,106 @@
+//! Artifacts: immutable packaged models in a store, and how they come to this instance's disk.
+//!
+//! In the order of a fetch: a source ([`s3`], [`dir`], joined by [`sources`]) gives bytes,
+//! [`unpack`] turns the hostile archive into a folder, [`disk_cache`] keeps the folder, and
+//! [`ingest`] is the story that joins them.
+
+pub mod sources;
+pub mod s3;
+pub mod dir;
+pub mod unpack;
+pub mod disk_cache;
+pub mod ingest;
+#[cfg(test)]
+mod contract;
+
+use shared::{address::ArtifactAddress, api::error::ErrorKind};
+use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
+use tokio::io::AsyncRead;
+
+/// Gives artifacts. Implemented by a store (S3) and by local folders.
+#[async_trait::async_trait]
+pub trait ArtifactSource: fmt::Debug + Send + Sync + 'static {
+    /// Returns what an address stands for now, without its bytes.
+    async fn locate(&self, address: &ArtifactAddress) -> Result<Located, FetchError>;
+
+    /// Opens exactly this version of a packed artifact for one pass over its bytes.
+    ///
+    /// The reader gives all `version.size_bytes` bytes or an error: never an early end. An error
+    /// that carries a [`FetchError`] says which; any other means [`FetchError::Unavailable`].
+    async fn open(
+        &self,
+        address: &ArtifactAddress,
+        version: &ArtifactVersion,
+    ) -> Result<ArtifactBytes, FetchError>;
+}
+
+/// The bytes of an artifact, packed as they lie in the store.
+pub type ArtifactBytes = Box<dyn AsyncRead + Send + Unpin>;
+
+/// What an address stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// An object to fetch and unpack.
+    Packed(ArtifactVersion),
+    /// A folder on this machine that somebody unpacked already. It is used where it lies.
+    Folder { path: PathBuf, version: ArtifactVersion },
+}
+
+/// Which bytes an address stood for when it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ArtifactVersion {
+    /// Opaque; differs when the bytes differ.
+    pub etag: String,
+    /// Packed size; of a folder, the size of its files.
+    pub size_bytes: u64,
+}
+
+/// Why an artifact did not come. `Clone`, because many wait for one fetch.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("artifact `{0}` does not exist")]
+    NotFound(ArtifactAddress),
+    #[error("artifact `{0}` may not be read here: {1}")]
+    Forbidden(ArtifactAddress, &'static str),
+    #[error("store did not give artifact `{0}`")]
+    Unavailable(ArtifactAddress, #[source] Arc<dyn Error + Send + Sync>),
+    #[error("artifact `{0}` changed while it was read")]
+    Changed(ArtifactAddress),
+    #[error("artifact `{0}` is refused: {1}")]
+    Refused(ArtifactAddress, String),
+    #[error("artifact `{0}` cannot be kept on this instance's disk: {1}")]
+    NoSpace(ArtifactAddress, String),
+    #[error("too many fetches wait already for artifact `{0}` to join them")]
+    Overloaded(ArtifactAddress),
+    #[error("fetch of artifact `{0}` broke off: {1}")]
+    Interrupted(ArtifactAddress, &'static str),
+}
+
+impl FetchError {
+    /// The failure of the store that `error` tells of.
+    pub fn unavailable(
+        address: &ArtifactAddress,
+        error: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable(address.clone(), Arc::from(error.into()))
+    }
+
+    /// The failure that a reader of [`ArtifactSource::open`] reported.
+    pub fn from_reader(address: &ArtifactAddress, error: io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Self>());
+        inner.cloned().unwrap_or_else(|| Self::unavailable(address, error))
+    }
+
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::ArtifactNotFound,
+            Self::Forbidden(..) => ErrorKind::Forbidden,
+            Self::Unavailable(..) | Self::Changed(_) | Self::Interrupted(..) => {
+                ErrorKind::StoreUnavailable
+            }
+            Self::Refused(..) => ErrorKind::BadArtifact,
+            Self::NoSpace(..) => ErrorKind::InsufficientMemory,
+            Self::Overloaded(_) => ErrorKind::Overloaded,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The story of one fetch: locate, then find on disk, or download and unpack in one pass.
+//!
+//! Whoever calls [`Ingest::fetch`] makes sure that one address is fetched once at a time
+//! (`actors/fetcher.rs` does).
+
+use super::{
+    ArtifactSource, ArtifactVersion, FetchError, Located,
+    disk_cache::{ArtifactLease, DiskCache},
+    unpack::{Limits, Packed, Room as _, UnpackError, unpack},
+};
+use shared::{address::ArtifactAddress, telemetry::Chain};
+use std::{
+    io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tokio_util::io::SyncIoBridge;
+use tracing::{info, warn};
+
+/// How often an artifact may be replaced under one fetch. More often than twice in a row is no
+/// upload but a loop.
+const MAX_VERSIONS: usize = 3;
+
+/// Why a fetch breaks off when the worker ends.
+pub const STOPPING: &str = "this instance is stopping";
+
+/// An artifact on this instance's disk.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// Holds the artifact on disk until it is dropped.
+    pub lease: ArtifactLease,
+    pub version: ArtifactVersion,
+    /// Whether its bytes came over the network for this fetch.
+    pub downloaded: bool,
+    pub elapsed: Duration,
+}
+
+/// Brings artifacts onto the disk. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    source: Arc<dyn ArtifactSource>,
+    cache: Arc<DiskCache>,
+    limits: Limits,
+    downloads: Arc<Semaphore>,
+    is_stopping: Arc<AtomicBool>,
+}
+
+impl Ingest {
+    /// At most `max_downloads` artifacts are downloaded and unpacked at once; more wait. An
+    /// artifact that is on disk already waits for none of them.
+    pub fn new(
+        source: Arc<dyn ArtifactSource>,
+        cache: Arc<DiskCache>,
+        limits: Limits,
+        max_downloads: usize,
+    ) -> Self {
+        let downloads = Arc::new(Semaphore::new(max_downloads));
+        Self { source, cache, limits, downloads, is_stopping: Arc::default() }
+    }
+
+    /// Returns the current version of an artifact, as a folder on disk.
+    pub async fn fetch(&self, address: &ArtifactAddress) -> Result<Fetched, FetchError> {
+        let started = Instant::now();
+        for _ in 0..MAX_VERSIONS {
+            match self.fetch_current(address).await {
+                Err(FetchError::Changed(_)) => info!(%address, "artifact changed, fetching again"),
+                Err(error) => return Err(error),
+                Ok((lease, version, downloaded)) => {
+                    return Ok(Fetched { lease, version, downloaded, elapsed: started.elapsed() });
+                }
+            }
+        }
+        Err(FetchError::Changed(address.clone()))
+    }
+
+    /// Makes a fetched artifact survive a restart. Takes as long as the disk does, so nobody
+    /// waits for it: an artifact that is not persisted is only fetched again.
+    pub async fn persist(&self, address: ArtifactAddress, version: ArtifactVersion) {
+        let cache = Arc::clone(&self.cache);
+        let persist = move || {
+            if let Err(error) = cache.persist(&address, &version) {
+                warn!(%address, error = %Chain(&error), "artifact will not survive a restart");
+            }
+        };
+        // It logs its own failure, and at a stop there is nobody to tell.
+        let _ = tokio::task::spawn_blocking(persist).await;
+    }
+
+    /// Breaks off every download at its next byte: at its end a process waits for its threads.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    async fn fetch_current(
+        &self,
+        address: &ArtifactAddress,
+    ) -> Result<(ArtifactLease, ArtifactVersion, bool), FetchError> {
+        let version = match self.source.locate(address).await? {
+            Located::Folder { path, version } => {
+                return Ok((ArtifactLease::in_place(path), version, false));
+            }
+            Located::Packed(version) => version,
+        };
+        if let Some(lease) = self.cache.find(address, &version) {
+            return Ok((lease, version, false));
+        }
+        let lease = self.download(address, &version).await?;
+        Ok((lease, version, true))
+    }
+
+    async fn download(
+        &self,
+        address: &ArtifactAddress,
+        version: &ArtifactVersion,
+    ) -> Result<ArtifactLease, FetchError> {
+        let downloads = Arc::clone(&self.downloads);
+        let permit = downloads.acquire_owned().await.expect("the semaphore is never closed");
+        let download = Download {
+            ingest: self.clone(),
+            address: address.clone(),
+            version: version.clone(),
+            _permit: permit,
+        };
+        // On a blocking thread: unpacking computes and writes. It ends, because every read of a
+        // source does.
+        let done = tokio::task::spawn_blocking(move || download.run()).await;
+        done.unwrap_or_else(|_| {
+            Err(FetchError::Interrupted(address.clone(), "unpacking it panicked"))
+        })
+    }
+}
+
+/// One download, on its blocking thread.
+struct Download {
+    ingest: Ingest,
+    address: ArtifactAddress,
+    version: ArtifactVersion,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Download {
+    fn run(&self) -> Result<ArtifactLease, FetchError> {
+        let Ingest { source, cache, limits, .. } = &self.ingest;
+        let mut incoming = cache.begin().map_err(|error| self.no_space(&error))?;
+        // Hardly anything unpacks to less than its packed size: ask before a byte is fetched.
+        incoming.cover(self.version.size_bytes).map_err(|error| self.no_space(&error))?;
+
+        let bytes = Handle::current().block_on(source.open(&self.address, &self.version))?;
+        let bytes = Stoppable { bytes: SyncIoBridge::new(bytes), download: self };
+        let packed = Packed::new(bytes, self.version.size_bytes);
+        let folder = incoming.folder().to_owned();
+        let unpacked = unpack(&packed, &folder, &mut incoming, limits);
+        let size_bytes = unpacked.map_err(|error| match packed.take_failure() {
+            Some(failure) => FetchError::from_reader(&self.address, failure),
+            None => self.unpack_failed(&error),
+        })?;
+        let finished = incoming.finish(&self.address, &self.version, size_bytes);
+        finished.map_err(|error| self.no_space(&error))
+    }
+
+    fn unpack_failed(&self, error: &UnpackError) -> FetchError {
+        match error {
+            UnpackError::Flaw(flaw) => FetchError::Refused(self.address.clone(), flaw.to_string()),
+            UnpackError::NoRoom(_) | UnpackError::Disk(_) => self.no_space(error),
+        }
+    }
+
+    fn no_space(&self, error: &(dyn std::error::Error + 'static)) -> FetchError {
+        FetchError::NoSpace(self.address.clone(), Chain(error).to_string())
+    }
+}
+
+/// The bytes of a download until the instance stops.
+struct Stoppable<'a, R> {
+    bytes: R,
+    download: &'a Download,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Download { ingest, address, .. } = self.download;
+        if ingest.is_stopping.load(Ordering::Relaxed) {
+            return Err(io::Error::other(FetchError::Interrupted(address.clone(), STOPPING)));
+        }
+        self.bytes.read(buffer)
+    }
+}

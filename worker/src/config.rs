@@ -1,0 +1,230 @@
+//! Every flag of the worker.
+
+use clap::Parser;
+use shared::{id::InstanceId, telemetry::LogFormat};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+};
+
+/// Where SageMaker puts unpacked models (container contract).
+const SAGEMAKER_MODELS: &str = "/opt/ml/models";
+
+/// Serves many models from one process: fetches, loads, runs and evicts them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "manifold-worker", version)]
+pub struct Config {
+    /// SageMaker starts containers with the word `serve`; it changes nothing.
+    #[arg(hide = true, value_parser = ["serve"])]
+    pub command: Option<String>,
+
+    /// Address to serve on. Without it: the loopback interface, port 8080.
+    #[arg(long, env = "WORKER_BIND")]
+    pub bind: Option<SocketAddr>,
+
+    /// The port that SageMaker wants served on every interface.
+    #[arg(long, env = "SAGEMAKER_BIND_TO_PORT")]
+    pub sagemaker_bind_to_port: Option<u16>,
+
+    /// Writes the bound address into this file once the worker listens.
+    #[arg(long, env = "WORKER_ADDRESS_FILE")]
+    pub address_file: Option<PathBuf>,
+
+    /// Ends the worker when its standard input closes.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+
+    /// `text` or `json`.
+    #[arg(long, env = "WORKER_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    #[command(flatten)]
+    pub membership: MembershipConfig,
+    #[command(flatten)]
+    pub access: AccessConfig,
+    #[command(flatten)]
+    pub artifacts: ArtifactConfig,
+    #[command(flatten)]
+    pub models: ModelConfig,
+    #[command(flatten)]
+    pub http: HttpConfig,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct MembershipConfig {
+    /// The instance's name; the same after a restart. Without it: one made from the bound port.
+    #[arg(long, env = "WORKER_INSTANCE_ID")]
+    pub instance_id: Option<InstanceId>,
+
+    /// A router to register with, `http://host:port`. May be repeated.
+    #[arg(long = "router", env = "WORKER_ROUTERS", value_delimiter = ',')]
+    pub routers: Vec<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct AccessConfig {
+    /// Serves `POST /invocations` by artifact address although not bound to loopback.
+    #[arg(long, env = "WORKER_ALLOW_INVOCATIONS_BY_ADDRESS")]
+    pub allow_invocations_by_address: bool,
+
+    /// A bucket that artifacts may come from; required unless bound to loopback. May be repeated.
+    #[arg(long = "allow-bucket", env = "WORKER_ALLOW_BUCKETS", value_delimiter = ',')]
+    pub allow_buckets: Vec<String>,
+
+    /// A folder below which `file://` artifacts may lie, after resolving links. May be repeated.
+    /// With `--sagemaker-bind-to-port`, `/opt/ml/models` is one.
+    #[arg(long = "file-root", env = "WORKER_FILE_ROOTS", value_delimiter = ',')]
+    pub file_roots: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ArtifactConfig {
+    /// The folder for fetched artifacts; one worker alone may use it. Without it: a folder for
+    /// the instance below the system's temporary folder.
+    #[arg(long, env = "WORKER_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+
+    /// Bytes of unpacked artifacts that may lie there. 20 GiB hold a few hundred large models.
+    #[arg(long, env = "WORKER_DISK_BUDGET", default_value_t = 20 << 30)]
+    pub disk_budget: u64,
+
+    /// The S3 endpoint, if it is not Amazon's.
+    #[arg(long, env = "WORKER_S3_ENDPOINT")]
+    pub s3_endpoint: Option<String>,
+
+    /// The S3 region, if the environment does not say.
+    #[arg(long, env = "WORKER_S3_REGION")]
+    pub s3_region: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelConfig {
+    /// Bytes that models may take. Without it: 70 % of what the machine or its control group has.
+    #[arg(long, env = "WORKER_MEMORY_BUDGET")]
+    pub memory_budget: Option<u64>,
+
+    /// Invocations that run at the same time, each on one thread. Without it: one per core.
+    #[arg(long, env = "WORKER_COMPUTE_SLOTS")]
+    pub compute_slots: Option<NonZeroUsize>,
+
+    /// Invocations that may wait for and run on one model; more are refused, so that the router
+    /// can try elsewhere. 128 of 100 ms each are worked off in time.
+    #[arg(long, env = "WORKER_MAX_QUEUED", default_value = "128")]
+    pub max_queued: NonZeroUsize,
+
+    /// Invocations that may wait for a slot, over all models. Each holds its body in memory.
+    #[arg(long, env = "WORKER_MAX_QUEUED_IN_ALL", default_value = "1024")]
+    pub max_queued_in_all: NonZeroUsize,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct HttpConfig {
+    /// Largest request body, bytes: SageMaker's 25 MB.
+    #[arg(long, env = "WORKER_MAX_BODY_BYTES", default_value_t = 26_214_400)]
+    pub max_body_bytes: usize,
+
+    /// Seconds that an invocation may take if the caller names no deadline: SageMaker's 60.
+    #[arg(long, env = "WORKER_INVOCATION_TIMEOUT_S", default_value_t = 60)]
+    pub invocation_timeout_s: u64,
+
+    /// Seconds that a load asked for by name may take: SageMaker's 360.
+    #[arg(long, env = "WORKER_LOAD_TIMEOUT_S", default_value_t = 360)]
+    pub load_timeout_s: u64,
+
+    /// Seconds to finish what was accepted after SIGTERM: SageMaker kills after 30.
+    #[arg(long, env = "WORKER_DRAIN_TIMEOUT_S", default_value_t = 25)]
+    pub drain_timeout_s: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    #[error("--bind and --sagemaker-bind-to-port exclude each other")]
+    TwoAddresses,
+    #[error(
+        "--allow-invocations-by-address on {0} needs --allow-bucket or --file-root: name where artifacts may come from"
+    )]
+    OpenToAll(SocketAddr),
+}
+
+impl Config {
+    /// Checks what a single flag cannot: how the values relate.
+    pub fn validate(mut self) -> Result<Self, InvalidConfig> {
+        if self.bind.is_some() && self.sagemaker_bind_to_port.is_some() {
+            return Err(InvalidConfig::TwoAddresses);
+        }
+        if self.sagemaker_bind_to_port.is_some() {
+            self.access.file_roots.push(PathBuf::from(SAGEMAKER_MODELS));
+        }
+        let AccessConfig { allow_invocations_by_address, allow_buckets, file_roots } = &self.access;
+        let names_no_place = allow_buckets.is_empty() && file_roots.is_empty();
+        if *allow_invocations_by_address && !self.is_loopback() && names_no_place {
+            return Err(InvalidConfig::OpenToAll(self.address()));
+        }
+        Ok(self)
+    }
+
+    /// Where to listen.
+    pub fn address(&self) -> SocketAddr {
+        match (self.bind, self.sagemaker_bind_to_port) {
+            (Some(address), _) => address,
+            (None, Some(port)) => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+            (None, None) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        }
+    }
+
+    pub fn is_loopback(&self) -> bool {
+        self.address().ip().is_loopback()
+    }
+
+    /// Whether `POST /invocations` may name any artifact.
+    pub fn serves_by_address(&self) -> bool {
+        self.is_loopback() || self.access.allow_invocations_by_address
+    }
+
+    /// The buckets that artifacts may come from; `None` means any.
+    pub fn allowed_buckets(&self) -> Option<Vec<String>> {
+        let buckets = &self.access.allow_buckets;
+        (!self.is_loopback() || !buckets.is_empty()).then(|| buckets.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Result<Config, InvalidConfig> {
+        let arguments = ["manifold-worker"].iter().chain(arguments);
+        Config::try_parse_from(arguments).expect("the flags exist").validate()
+    }
+
+    #[test]
+    fn a_worker_binds_to_loopback_unless_told_otherwise() {
+        let config = config(&[]).unwrap();
+        assert!(config.is_loopback() && config.serves_by_address());
+        assert_eq!(config.allowed_buckets(), None);
+    }
+
+    #[test]
+    fn sagemakers_port_opens_the_container_contract_alone() {
+        let config = config(&["serve", "--sagemaker-bind-to-port", "9000"]).unwrap();
+        assert_eq!(config.address().to_string(), "0.0.0.0:9000");
+        assert!(!config.serves_by_address());
+        assert_eq!(config.allowed_buckets(), Some(vec![]));
+        assert_eq!(config.access.file_roots, [PathBuf::from("/opt/ml/models")]);
+    }
+
+    #[test]
+    fn serving_any_address_to_the_world_is_refused() {
+        let open = ["--bind", "0.0.0.0:1", "--allow-invocations-by-address"];
+        assert!(matches!(config(&open), Err(InvalidConfig::OpenToAll(_))));
+        let named = [&open[..], &["--allow-bucket", "models"]].concat();
+        assert!(config(&named).unwrap().serves_by_address());
+    }
+
+    #[test]
+    fn two_addresses_are_refused() {
+        let both = ["--bind", "127.0.0.1:1", "--sagemaker-bind-to-port", "2"];
+        assert_eq!(config(&both).unwrap_err(), InvalidConfig::TwoAddresses);
+    }
+}

@@ -1,0 +1,69 @@
+//! The worker's HTTP face: one line per route.
+
+mod contract;
+mod error;
+mod health;
+mod invocations;
+
+use crate::{
+    actors::{instance::Instance, model_cache::ModelCache},
+    config::HttpConfig,
+    contract::ContractModels,
+    metrics::Metrics,
+};
+use actix_web::{HttpResponse, http::header::ContentType, web};
+use prometheus_client::registry::Registry;
+use shared::api::error::ErrorKind;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize},
+};
+
+/// What the handlers need. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Face {
+    pub cache: ModelCache,
+    pub contract: ContractModels,
+    pub instance: Instance,
+    pub metrics: Metrics,
+    pub registry: Arc<Registry>,
+    pub config: HttpConfig,
+    /// Whether `POST /invocations` may name any artifact.
+    pub serves_by_address: bool,
+    /// Set when the instance takes nothing new.
+    pub is_draining: Arc<AtomicBool>,
+    /// Invocations between their first byte and their answer.
+    pub n_in_flight: Arc<AtomicUsize>,
+}
+
+/// Adds the routes of one worker to an actix-web application.
+pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
+    app.app_data(web::Data::new(face.clone()))
+        .route("/ping", web::get().to(health::ping))
+        .route("/metrics", web::get().to(health::metrics))
+        .route("/invocations", web::post().to(invocations::by_address))
+        .service(
+            web::resource("/models")
+                .get(contract::list)
+                .post(contract::load)
+                .default_service(web::to(method_not_allowed)),
+        )
+        .service(
+            web::resource("/models/{name}")
+                .get(contract::get)
+                .delete(contract::unload)
+                .default_service(web::to(method_not_allowed)),
+        )
+        .route("/models/{name}/invoke", web::post().to(invocations::by_name))
+        .default_service(web::to(not_found));
+}
+
+async fn not_found() -> HttpResponse {
+    error::response(ErrorKind::ModelNotFound, "no such route; see docs/api.md")
+}
+
+async fn method_not_allowed() -> HttpResponse {
+    HttpResponse::MethodNotAllowed().content_type(ContentType::json()).body(
+        r#"{"code":405,"type":"method-not-allowed","message":"the method is not allowed here"}"#,
+    )
+}

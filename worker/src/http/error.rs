@@ -1,0 +1,67 @@
+//! The one place where an error becomes a status.
+
+use crate::{
+    actors::{model_cache::AcquireError, replica::InvokeError},
+    contract::ContractError,
+};
+use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+use shared::api::{
+    error::{ErrorBody, ErrorKind},
+    invocation::ERROR_KIND,
+};
+
+/// Why a call was not answered as asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("this worker serves no artifacts by address; see --allow-invocations-by-address")]
+    ByAddressForbidden,
+    #[error("the instance is stopping")]
+    Draining,
+    #[error("the model is still loading; the load goes on")]
+    StillLoading,
+    #[error("the model did not answer in time")]
+    TimedOut,
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    #[error(transparent)]
+    Invoke(#[from] InvokeError),
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+}
+
+impl HttpError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadRequest(_) | Self::TooLarge(_) => ErrorKind::BadRequest,
+            Self::ByAddressForbidden => ErrorKind::Forbidden,
+            Self::Draining => ErrorKind::Draining,
+            Self::StillLoading => ErrorKind::StillLoading,
+            Self::TimedOut => ErrorKind::TimedOut,
+            Self::Acquire(error) => error.kind(),
+            Self::Invoke(error) => error.kind(),
+            Self::Contract(error) => error.kind(),
+        }
+    }
+}
+
+impl ResponseError for HttpError {
+    fn error_response(&self) -> HttpResponse {
+        let mut response = response(self.kind(), &self.to_string());
+        if let Self::TooLarge(_) = self {
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+        }
+        response
+    }
+}
+
+/// Builds the answer that every error of the worker has.
+pub(super) fn response(kind: ErrorKind, message: &str) -> HttpResponse {
+    let code = kind.status();
+    let status = StatusCode::from_u16(code).expect("every kind has a valid status");
+    let body = ErrorBody { code, kind: kind.as_str().to_owned(), message: message.to_owned() };
+    HttpResponse::build(status).insert_header((ERROR_KIND, kind.as_str())).json(body)
+}

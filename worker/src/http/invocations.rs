@@ -1,0 +1,172 @@
+//! `POST /invocations` and `POST /models/{name}/invoke`.
+//!
+//! Step 6 of an invocation: parse, acquire a replica, invoke it, answer.
+
+use super::{Face, error::HttpError};
+use crate::{
+    actors::{model_cache::Acquired, replica::InvokeError},
+    runtime::{ModelInput, ModelOutput},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{ACCEPT, CONTENT_TYPE},
+    web,
+};
+use shared::{
+    address::ArtifactAddress,
+    api::invocation::{ARTIFACT, CACHE, DEADLINE_MS, INVOCATION_ID, LOAD_MS},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+/// A replica may die of another invocation while this one waits; the second try gets a new one.
+const MAX_TRIES: usize = 2;
+
+/// Runs a model named by its artifact's address, loading it first if need be.
+pub(super) async fn by_address(
+    request: HttpRequest,
+    body: web::Payload,
+    face: web::Data<Face>,
+) -> Result<HttpResponse, HttpError> {
+    if !face.serves_by_address {
+        return Err(HttpError::ByAddressForbidden);
+    }
+    let _in_flight = accept(&face)?;
+    let deadline = deadline(&request, &face)?;
+    let address = address(&request)?;
+    let body = read(body, &face).await?;
+    let input = input(&request, body)?;
+    invoke(&face, &request, input, deadline, async || Ok(face.cache.acquire(&address).await?)).await
+}
+
+/// Runs a model that was loaded by name.
+pub(super) async fn by_name(
+    request: HttpRequest,
+    name: web::Path<String>,
+    body: web::Payload,
+    face: web::Data<Face>,
+) -> Result<HttpResponse, HttpError> {
+    let _in_flight = accept(&face)?;
+    let deadline = deadline(&request, &face)?;
+    let body = read(body, &face).await?;
+    let input = input(&request, body)?;
+    invoke(&face, &request, input, deadline, async || Ok(face.contract.acquire(&name).await?)).await
+}
+
+/// Acquires a replica, invokes it, answers.
+async fn invoke(
+    face: &Face,
+    request: &HttpRequest,
+    input: ModelInput,
+    deadline: Instant,
+    acquire: impl AsyncFn() -> Result<Acquired, HttpError>,
+) -> Result<HttpResponse, HttpError> {
+    for _ in 0..MAX_TRIES {
+        let acquired = timeout_at(deadline, acquire()).await;
+        let acquired = acquired.map_err(|_| HttpError::StillLoading)??;
+        count(face, &acquired);
+        let Acquired { replica, lease, waited } = acquired;
+        let invoked = timeout_at(deadline, replica.invoke(lease, input.clone(), deadline)).await;
+        match invoked.map_err(|_| HttpError::TimedOut)? {
+            // It surely never began, and the model is loaded anew for who asks now.
+            Err(InvokeError::Died) => {}
+            outcome => return Ok(answer(request, outcome?, waited)),
+        }
+    }
+    Err(InvokeError::Died.into())
+}
+
+fn input(request: &HttpRequest, body: web::Bytes) -> Result<ModelInput, HttpError> {
+    Ok(ModelInput {
+        content_type: header(request, CONTENT_TYPE.as_str())?.map(str::to_owned),
+        accept: header(request, ACCEPT.as_str())?.map(str::to_owned),
+        body,
+    })
+}
+
+fn answer(request: &HttpRequest, output: ModelOutput, waited: Option<Duration>) -> HttpResponse {
+    let id = header(request, INVOCATION_ID).ok().flatten().unwrap_or_default();
+    debug!(invocation_id = id, is_hit = waited.is_none(), "invoked");
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CONTENT_TYPE, &*output.content_type));
+    response.insert_header((CACHE, if waited.is_some() { "miss" } else { "hit" }));
+    if let Some(waited) = waited {
+        response.insert_header((LOAD_MS, waited.as_millis().to_string()));
+    }
+    response.body(output.body)
+}
+
+/// Reads a request's body whole, within the bound.
+pub(super) async fn read(body: web::Payload, face: &Face) -> Result<web::Bytes, HttpError> {
+    let max_bytes = face.config.max_body_bytes;
+    let body = body.to_bytes_limited(max_bytes).await;
+    let body = body.map_err(|_| HttpError::TooLarge(max_bytes))?;
+    body.map_err(|error| HttpError::BadRequest(format!("the body did not come whole: {error}")))
+}
+
+/// Counts an invocation while it is here, unless the instance takes nothing new.
+fn accept(face: &Face) -> Result<InFlight, HttpError> {
+    // Count first, look then: a drain that begins in between sees the count.
+    let in_flight = InFlight::new(&face.n_in_flight);
+    if face.is_draining.load(Ordering::SeqCst) {
+        return Err(HttpError::Draining);
+    }
+    Ok(in_flight)
+}
+
+fn count(face: &Face, acquired: &Acquired) {
+    let metrics = &face.metrics.cache;
+    match acquired.waited {
+        None => metrics.hits.inc(),
+        Some(waited) => {
+            metrics.loading_wait.0.observe(waited.as_secs_f64());
+            metrics.misses.inc()
+        }
+    };
+}
+
+fn address(request: &HttpRequest) -> Result<ArtifactAddress, HttpError> {
+    let text = header(request, ARTIFACT)?
+        .ok_or_else(|| HttpError::BadRequest(format!("header `{ARTIFACT}` is missing")))?;
+    text.parse().map_err(|error| HttpError::BadRequest(format!("header `{ARTIFACT}`: {error}")))
+}
+
+/// When the caller wants the head of the answer, at the latest when the configuration says.
+fn deadline(request: &HttpRequest, face: &Face) -> Result<Instant, HttpError> {
+    let longest = Duration::from_secs(face.config.invocation_timeout_s);
+    let Some(text) = header(request, DEADLINE_MS)? else { return Ok(Instant::now() + longest) };
+    let malformed = |_| HttpError::BadRequest(format!("header `{DEADLINE_MS}` is not a number"));
+    let wanted = Duration::from_millis(text.parse().map_err(malformed)?);
+    Ok(Instant::now() + wanted.min(longest))
+}
+
+/// Returns a header's text; UTF-8, because addresses may be.
+fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<&'a str>, HttpError> {
+    let Some(value) = request.headers().get(name) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(Some).map_err(|_| HttpError::BadRequest(format!("header `{name}` is not UTF-8")))
+}
+
+/// One invocation that is here; counted until dropped.
+#[derive(Debug)]
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

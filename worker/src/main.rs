@@ -1,0 +1,37 @@
+//! The worker: one instance of a Manifold cluster, or a SageMaker multi-model container by itself.
+
+use clap::Parser as _;
+use std::process::ExitCode;
+use tracing::{error, info};
+use worker::{app::App, config::Config};
+
+/// `EX_USAGE` of sysexits.h: the command line is at fault, not the machine.
+const BAD_CONFIG: u8 = 64;
+
+#[tokio::main] // ractor wants several threads; actix-web brings its own beside them
+async fn main() -> ExitCode {
+    let config = match Config::try_parse().map(Config::validate) {
+        Ok(Ok(config)) => config,
+        Ok(Err(error)) => return bad_config(&error.to_string()),
+        Err(error) => error.exit(),
+    };
+    shared::telemetry::init(config.log_format);
+    if config.exit_with_parent {
+        shared::shutdown::exit_with_parent();
+    }
+    info!(?config, "starting worker");
+    let run = async { App::build(config).await?.run().await };
+    match run.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "worker failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "logging has not begun")]
+fn bad_config(error: &str) -> ExitCode {
+    eprintln!("manifold-worker: {error}");
+    ExitCode::from(BAD_CONFIG)
+}

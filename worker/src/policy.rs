@@ -1,0 +1,5 @@
+//! Decisions as plain functions: values in, values out, no actor, no clock, no I/O.
+
+pub mod disk;
+pub mod eviction;
+pub mod budget;

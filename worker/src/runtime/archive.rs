@@ -1,0 +1,231 @@
+//! What lies in an unpacked archive, and which runtime that decides.
+//!
+//! `manifold.toml` decides if there is one; else what lies there: one TorchScript file and nothing
+//! that asks for another runtime.
+
+use super::{
+    RuntimeError,
+    manifest::{Manifest, RuntimeName},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Entries of the archive's root that are looked at. A model has some ten.
+const MAX_ENTRIES: usize = 10_000;
+/// Names that an error text lists.
+const MAX_SHOWN: usize = 8;
+
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    Echo,
+    TorchScript(Box<TorchScript>),
+}
+
+/// A TorchScript model on disk.
+#[derive(Clone, Debug)]
+pub(super) struct TorchScript {
+    /// The archive's folder.
+    pub(super) artifact: PathBuf,
+    pub(super) file: PathBuf,
+    pub(super) size_bytes: u64,
+    pub(super) manifest: Manifest,
+}
+
+impl TorchScript {
+    /// Returns how many bytes a load takes at its peak: the manifest's word, else the weights once
+    /// (they are read straight into their tensors), a fifth for the graph and for kept scratch, and
+    /// a little for even the smallest model.
+    pub(super) fn estimate(&self) -> u64 {
+        const SMALLEST: u64 = 1 << 20;
+        let guess = self.size_bytes.saturating_add(self.size_bytes / 5).saturating_add(SMALLEST);
+        self.manifest.memory_bytes.unwrap_or(guess)
+    }
+}
+
+/// Decides who serves the folder `artifact`.
+pub(super) fn inspect(artifact: &Path) -> Result<Found, RuntimeError> {
+    let manifest = Manifest::read(artifact)?;
+    if manifest.as_ref().is_some_and(|it| it.runtime == RuntimeName::Echo) {
+        return Ok(Found::Echo);
+    }
+    let names = root_names(artifact)?;
+    if manifest.is_none() {
+        refuse_others(artifact, &names)?;
+    }
+    let manifest = manifest.unwrap_or_default();
+    let file = match &manifest.file {
+        Some(name) => name.clone(),
+        None => lone_torchscript(&names)?,
+    };
+    let file = existing_file(artifact, &file)?;
+    let size_bytes = fs::metadata(&file).map_err(|error| unreadable(&error))?.len();
+    let artifact = artifact.to_owned();
+    Ok(Found::TorchScript(Box::new(TorchScript { artifact, file, size_bytes, manifest })))
+}
+
+/// Resolves a name from the manifest; a link that leads out of the archive is refused.
+pub(super) fn existing_file(artifact: &Path, name: &str) -> Result<PathBuf, RuntimeError> {
+    let root = artifact.canonicalize().map_err(|error| unreadable(&error))?;
+    let missing = || bad(format!("there is no file `{name}` in the archive"));
+    let path = root.join(name).canonicalize().map_err(|_| missing())?;
+    if path.starts_with(&root) && path.is_file() { Ok(path) } else { Err(missing()) }
+}
+
+/// Returns the names in the archive's root, in order, folders with a slash.
+fn root_names(artifact: &Path) -> Result<Vec<String>, RuntimeError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(artifact).map_err(|error| unreadable(&error))? {
+        let entry = entry.map_err(|error| unreadable(&error))?;
+        let mut name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            name.push('/');
+        }
+        names.push(name);
+        if names.len() > MAX_ENTRIES {
+            return Err(bad(format!("the archive's root has over {MAX_ENTRIES} entries")));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Names the kinds of archive that are recognized, but not served.
+fn refuse_others(artifact: &Path, names: &[String]) -> Result<(), RuntimeError> {
+    let found = if artifact.join("MAR-INF/MANIFEST.json").is_file() {
+        Some("`MAR-INF/MANIFEST.json`, a handler archive of Multi Model Server or TorchServe")
+    } else if artifact.join("code/inference.py").is_file() {
+        Some("`code/inference.py`, a Python handler")
+    } else if names.iter().any(|it| it.ends_with("-symbol.json")) {
+        Some("`*-symbol.json`, an MXNet checkpoint")
+    } else {
+        None
+    };
+    let refuse = |what| Err(bad(format!("found {what}, which is not served yet")));
+    found.map_or(Ok(()), refuse)
+}
+
+fn lone_torchscript(names: &[String]) -> Result<String, RuntimeError> {
+    let is_torchscript = |name: &&String| {
+        let extension = Path::new(name.as_str()).extension();
+        !name.ends_with('/') && extension.is_some_and(|it| it == "pt" || it == "pth")
+    };
+    let candidates: Vec<&String> = names.iter().filter(is_torchscript).collect();
+    match candidates.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => Err(bad(format!(
+            "expected a TorchScript file (*.pt or *.pth) in the archive's root, found {}",
+            listed(names)
+        ))),
+        several => Err(bad(format!(
+            "found {} TorchScript files ({}): name one in manifold.toml, `[model] file = \"…\"`",
+            several.len(),
+            listed(&candidates)
+        ))),
+    }
+}
+
+fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    let shown = names.iter().take(MAX_SHOWN);
+    let shown: Vec<String> = shown.map(|it| format!("`{}`", it.as_ref())).collect();
+    let more = names.len().saturating_sub(MAX_SHOWN);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &rest
+}
+
+fn unreadable(error: &std::io::Error) -> RuntimeError {
+    bad(format!("its files cannot be read: {error}"))
+}
+
+fn bad(text: String) -> RuntimeError {
+    RuntimeError::BadArtifact(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            let parent = path.parent().expect("a file lies in a folder");
+            fs::create_dir_all(parent).expect("a folder can be made");
+            fs::write(path, text).expect("a file can be written");
+        }
+        folder
+    }
+
+    #[track_caller]
+    fn file_of(files: &[(&str, &str)]) -> String {
+        let folder = archive(files);
+        let Found::TorchScript(found) = inspect(folder.path()).expect("it is a model") else {
+            panic!("expected TorchScript");
+        };
+        let root = folder.path().canonicalize().expect("the folder exists");
+        let name = found.file.strip_prefix(root).expect("the file lies inside");
+        name.to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn the_manifest_or_the_lone_file_decides() {
+        assert_eq!(file_of(&[("net.pth", "x"), ("labels.txt", "cat")]), "net.pth");
+        let named = ("manifold.toml", "[model]\nfile = 'sub/b.pt'");
+        assert_eq!(file_of(&[named, ("a.pt", "x"), ("sub/b.pt", "x")]), "sub/b.pt");
+        // The manifest outranks a handler that lies beside it.
+        let silent = ("manifold.toml", "");
+        assert_eq!(file_of(&[silent, ("a.pt", "x"), ("code/inference.py", "")]), "a.pt");
+        let echo = archive(&[("manifold.toml", "[model]\nruntime = 'echo'")]);
+        assert!(matches!(inspect(echo.path()), Ok(Found::Echo)));
+    }
+
+    #[test]
+    fn refusals_say_what_was_found_and_what_is_expected() {
+        let handler = ("code/inference.py", "");
+        for (files, expected) in [
+            (
+                &[][..],
+                "expected a TorchScript file (*.pt or *.pth) in the archive's root, found nothing",
+            ),
+            (&[("wrapped/model.pt", "x")], "found `wrapped/`"),
+            (&[("a.pt", "x"), ("b.pth", "x")], "found 2 TorchScript files (`a.pt`, `b.pth`)"),
+            (
+                &[("a.pt", "x"), handler],
+                "`code/inference.py`, a Python handler, which is not served yet",
+            ),
+            (&[("MAR-INF/MANIFEST.json", "{}")], "a handler archive of Multi Model Server"),
+            (&[("m-symbol.json", "{}"), ("m-0000.params", "x")], "an MXNet checkpoint"),
+            (&[("manifold.toml", "[model]\nfile = 'no.pt'")], "there is no file `no.pt`"),
+            (&[("manifold.toml", "x = 1")], "unknown field `x`"),
+        ] {
+            let folder = archive(files);
+            let why = inspect(folder.path()).expect_err("it is no model").to_string();
+            assert!(why.contains(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_link_out_of_the_archive_is_not_followed() {
+        let outside = archive(&[("secret.pt", "x")]);
+        let folder = archive(&[("manifold.toml", "[model]\nfile = 'link.pt'")]);
+        let target = outside.path().join("secret.pt");
+        std::os::unix::fs::symlink(target, folder.path().join("link.pt")).unwrap();
+        let why = inspect(folder.path()).unwrap_err().to_string();
+        assert!(why.contains("there is no file `link.pt`"), "{why}");
+    }
+
+    #[test]
+    fn the_estimate_follows_the_file_unless_the_manifest_knows_better() {
+        let guess = |manifest: Manifest| {
+            let file = PathBuf::new();
+            let artifact = PathBuf::new();
+            TorchScript { artifact, file, size_bytes: 10 << 20, manifest }.estimate()
+        };
+        assert_eq!(guess(Manifest::default()), (12 << 20) + (1 << 20));
+        assert_eq!(guess(Manifest { memory_bytes: Some(7), ..Manifest::default() }), 7);
+    }
+}

@@ -1,0 +1,212 @@
+//! SageMaker's container contract and `POST /invocations`, over HTTP, on a whole worker.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests too: a panic fails the test, and says where"
+)]
+
+use clap::Parser as _;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use std::{fs, path::PathBuf};
+use tempfile::TempDir;
+use worker::{app::App, config::Config};
+
+/// A worker on a free port with a folder of artifacts. It ends with the test's runtime.
+struct Worker {
+    url: String,
+    client: Client,
+    models: TempDir,
+    _cache: TempDir,
+}
+
+impl Worker {
+    async fn start(flags: &[&str]) -> Self {
+        let (models, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let bind = if flags.contains(&"--bind") { &[][..] } else { &["--bind", "127.0.0.1:0"][..] };
+        let root = models.path().to_str().unwrap();
+        let folder = cache.path().to_str().unwrap();
+        let own = ["manifold-worker", "--file-root", root, "--cache-dir", folder];
+        let arguments = own.iter().chain(bind).chain(flags);
+        let app = App::build(Config::parse_from(arguments).validate().unwrap()).await.unwrap();
+        let url = format!("http://127.0.0.1:{}", app.address().port());
+        tokio::spawn(app.run());
+        let worker = Self { url, client: Client::new(), models, _cache: cache };
+        assert_eq!(worker.call(Method::GET, "/ping").send().await.unwrap().status(), 200);
+        worker
+    }
+
+    /// Makes an unpacked model as SageMaker does, and returns its folder.
+    fn model(&self, name: &str) -> PathBuf {
+        let folder = self.models.path().join(name).join("model");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("manifold.toml"), "[model]\nruntime = \"echo\"\n").unwrap();
+        folder
+    }
+
+    fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    async fn json(&self, request: RequestBuilder) -> (StatusCode, Value) {
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    async fn load(&self, name: &str) -> (StatusCode, Value) {
+        let body = json!({ "model_name": name, "url": self.model(name) });
+        self.json(self.call(Method::POST, "/models").json(&body)).await
+    }
+
+    async fn names(&self, query: &str) -> (Vec<String>, Option<String>) {
+        let (_, page) = self.json(self.call(Method::GET, &format!("/models{query}"))).await;
+        let names = page["models"].as_array().unwrap().iter();
+        let names = names.map(|it| it["modelName"].as_str().unwrap().to_owned()).collect();
+        (names, page["nextPageToken"].as_str().map(str::to_owned))
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_loaded_listed_invoked_and_unloaded_by_name() {
+    let worker = Worker::start(&[]).await;
+    assert_eq!(worker.names("").await, (vec![], None));
+
+    assert_eq!(worker.load("a").await.0, 200);
+    let (status, model) = worker.json(worker.call(Method::GET, "/models/a")).await;
+    let url = worker.model("a");
+    assert_eq!((status.as_u16(), model), (200, json!({ "modelName": "a", "modelUrl": url })));
+
+    let invoke = worker.call(Method::POST, "/models/a/invoke").body("hello");
+    let answer = invoke.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.text().await.unwrap(), "hello");
+
+    let (status, _) = worker.json(worker.call(Method::DELETE, "/models/a")).await;
+    assert_eq!(status, 200);
+    assert_eq!(worker.names("").await, (vec![], None));
+}
+
+#[tokio::test]
+async fn a_second_load_of_a_name_is_a_conflict() {
+    let worker = Worker::start(&[]).await;
+    worker.load("a").await;
+    let (status, body) = worker.load("a").await;
+    let expected = json!({
+        "code": 409, "type": "already-loaded", "message": "model `a` is already registered"
+    });
+    assert_eq!((status.as_u16(), body), (409, expected));
+}
+
+#[tokio::test]
+async fn what_is_not_loaded_is_not_found() {
+    let worker = Worker::start(&[]).await;
+    let calls = [
+        worker.call(Method::GET, "/models/x"),
+        worker.call(Method::DELETE, "/models/x"),
+        worker.call(Method::POST, "/models/x/invoke"),
+    ];
+    for call in calls {
+        let (status, body) = worker.json(call).await;
+        assert_eq!((status.as_u16(), &body["message"]), (404, &json!("model `x` is not loaded")));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_load_leaves_the_name_free() {
+    let worker = Worker::start(&[]).await;
+    let url = worker.models.path().join("absent");
+    let body = json!({ "model_name": "a", "url": url });
+    let (status, _) = worker.json(worker.call(Method::POST, "/models").json(&body)).await;
+    assert_eq!(status, 404);
+    assert_eq!(worker.load("a").await.0, 200);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_and_an_exactly_full_last_page_ends_them() {
+    let worker = Worker::start(&[]).await;
+    for name in ["a", "b", "c", "d"] {
+        worker.load(name).await;
+    }
+    let (names, token) = worker.names("?limit=2").await;
+    assert_eq!((names, token.as_deref()), (vec!["a".to_owned(), "b".to_owned()], Some("b")));
+    let (names, token) = worker.names("?limit=2&next_page_token=b").await;
+    assert_eq!((names, token), (vec!["c".to_owned(), "d".to_owned()], None));
+}
+
+#[tokio::test]
+async fn a_load_that_finds_no_room_is_507_and_models_loaded_by_name_stay() {
+    let worker = Worker::start(&["--memory-budget", "1000"]).await;
+    let model = worker.model("large");
+    let hint = "[model]\nfile = \"model.pt\"\nmemory_bytes = 5000\n";
+    fs::write(model.join("manifold.toml"), hint).unwrap();
+    fs::write(model.join("model.pt"), "x").unwrap();
+    let body = json!({ "model_name": "large", "url": model });
+    let (status, body) = worker.json(worker.call(Method::POST, "/models").json(&body)).await;
+    assert_eq!((status.as_u16(), &body["type"]), (507, &json!("insufficient-memory")));
+}
+
+#[tokio::test]
+async fn malformed_calls_are_told_what_is_wrong() {
+    let worker = Worker::start(&[]).await;
+    for body in
+        ["", "{", "{}", r#"{"model_name":"","url":"/x"}"#, r#"{"model_name":"a","url":"x"}"#]
+    {
+        let call = worker.call(Method::POST, "/models").body(body);
+        assert_eq!(worker.json(call).await.0, 400, "{body}");
+    }
+    let (status, body) = worker.json(worker.call(Method::POST, "/invocations")).await;
+    assert_eq!(status, 400);
+    assert_eq!(body["message"], "header `x-manifold-artifact` is missing");
+    assert_eq!(worker.call(Method::PATCH, "/models").send().await.unwrap().status(), 405);
+    assert_eq!(worker.json(worker.call(Method::GET, "/nothing")).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused() {
+    let worker = Worker::start(&["--max-body-bytes", "400"]).await;
+    worker.load("a").await;
+    for (n_bytes, status) in [(400, 200), (401, 413)] {
+        let call = worker.call(Method::POST, "/models/a/invoke").body("x".repeat(n_bytes));
+        assert_eq!(call.send().await.unwrap().status(), status);
+    }
+}
+
+#[tokio::test]
+async fn an_invocation_by_address_loads_and_says_hit_or_miss() {
+    let worker = Worker::start(&[]).await;
+    let address = format!("file://{}", worker.model("a").display());
+    for expected in ["miss", "hit"] {
+        let call = worker.call(Method::POST, "/invocations").body("hello");
+        let answer = call.header("x-manifold-artifact", &address).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["x-manifold-cache"], expected);
+        assert_eq!(answer.headers().contains_key("x-manifold-load-ms"), expected == "miss");
+        assert_eq!(answer.text().await.unwrap(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn files_outside_of_the_roots_are_forbidden() {
+    let worker = Worker::start(&[]).await;
+    std::os::unix::fs::symlink("/etc", worker.models.path().join("link")).unwrap();
+    let link = format!("file://{}/link", worker.models.path().display());
+    for address in ["file:///etc/passwd", &link] {
+        let call = worker.call(Method::POST, "/invocations");
+        let (status, body) = worker.json(call.header("x-manifold-artifact", address)).await;
+        assert_eq!((status.as_u16(), &body["type"]), (403, &json!("forbidden")), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn bound_wider_only_the_container_contract_is_served() {
+    let worker = Worker::start(&["--bind", "0.0.0.0:0"]).await;
+    let call = worker.call(Method::POST, "/invocations");
+    let address = format!("file://{}", worker.model("a").display());
+    let (status, body) = worker.json(call.header("x-manifold-artifact", address)).await;
+    assert_eq!((status.as_u16(), &body["type"]), (403, &json!("forbidden")));
+    assert_eq!(worker.load("a").await.0, 200);
+
+    let bucket = json!({ "model_name": "b", "url": "s3://any-bucket/model.tar.gz" });
+    let (status, _) = worker.json(worker.call(Method::POST, "/models").json(&bucket)).await;
+    assert_eq!(status, 403);
+}
