@@ -1,0 +1,288 @@
+//! One child process: started, waited for, asked to stop, killed.
+//!
+//! # Invariants
+//!
+//! - A child never outlives the process that started it. Its standard input is a pipe whose other end
+//!   is held here, and it ends when that closes (`--exit-with-parent`): the kernel sees to it even
+//!   when we are killed.
+//! - A child is in a process group of its own, so that a Ctrl-C in the terminal reaches the launcher
+//!   alone, which then stops its children in order.
+//! - Only a process that was not yet waited for is signalled, so that a reused process id is safe.
+
+use crate::log;
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tokio::{
+    process::{ChildStdin, Command},
+    time::{Instant, sleep, timeout},
+};
+
+/// How long a child may take until it listens. LibTorch alone takes seconds to map on a cold disk.
+const START_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often a file or a state is looked at while a child starts.
+pub const POLL: Duration = Duration::from_millis(20);
+
+/// What is never handed down: settings of the user's own AWS and SageMaker world, which would lead a
+/// child away from the local store and port.
+const FOREIGN_VARIABLES: [&str; 6] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "SAGEMAKER_BIND_TO_PORT",
+    "SAGEMAKER_MULTI_MODEL",
+];
+
+/// How to start a child.
+#[derive(Clone, Debug)]
+pub struct ChildSpec {
+    pub name: String,
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    pub env: Vec<(&'static str, String)>,
+    /// Where its output goes, at the end.
+    pub log: PathBuf,
+    /// Where it writes the address that it listens on.
+    pub address_file: PathBuf,
+}
+
+/// A running child. Dropping it kills it.
+#[derive(Debug)]
+pub struct Child {
+    name: String,
+    log: PathBuf,
+    address_file: PathBuf,
+    process: tokio::process::Child,
+    /// Never written to: open as long as the child shall live.
+    stdin: Option<ChildStdin>,
+}
+
+/// How a child ended that was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    Orderly,
+    /// It did not end within the grace period.
+    Killed,
+}
+
+/// Why a child could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("could not open the log {}", path.display())]
+    Log {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("could not start {}", program.display())]
+    Spawn {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{name} ended while it was starting ({status}). The end of {}:\n{tail}", log.display())]
+    Ended { name: String, status: String, log: PathBuf, tail: String },
+    #[error("{name} does not listen after {patience:?}. The end of {}:\n{tail}", log.display())]
+    Slow { name: String, patience: Duration, log: PathBuf, tail: String },
+}
+
+impl Child {
+    /// Starts the process, which then opens its port: see [`Child::address`].
+    pub fn start(spec: &ChildSpec) -> Result<Self, StartError> {
+        let log_error = |source| StartError::Log { path: spec.log.clone(), source };
+        let log = File::options().create(true).append(true).open(&spec.log).map_err(log_error)?;
+        let stderr = log.try_clone().map_err(log_error)?;
+        // The address of an earlier run would be taken for this one's. Mostly there is none.
+        let _ = std::fs::remove_file(&spec.address_file);
+
+        let mut command = Command::new(&spec.program);
+        command
+            .args(&spec.args)
+            .envs(spec.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(log)
+            .stderr(stderr)
+            .process_group(0)
+            .kill_on_drop(true);
+        for name in FOREIGN_VARIABLES {
+            command.env_remove(name);
+        }
+        let mut process = command
+            .spawn()
+            .map_err(|source| StartError::Spawn { program: spec.program.clone(), source })?;
+        // Taken out, because tokio closes it before it waits.
+        let stdin = process.stdin.take();
+        Ok(Self {
+            name: spec.name.clone(),
+            log: spec.log.clone(),
+            address_file: spec.address_file.clone(),
+            process,
+            stdin,
+        })
+    }
+
+    /// Waits until the child listens and returns where.
+    pub async fn address(&mut self) -> Result<SocketAddr, StartError> {
+        let deadline = Instant::now() + START_PATIENCE;
+        loop {
+            if let Some(address) = read_address(&self.address_file) {
+                return Ok(address);
+            }
+            self.check_running()?;
+            if Instant::now() > deadline {
+                return Err(StartError::Slow {
+                    name: self.name.clone(),
+                    patience: START_PATIENCE,
+                    log: self.log.clone(),
+                    tail: log::tail(&self.log),
+                });
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Returns the end of its log if the child has ended.
+    pub fn check_running(&mut self) -> Result<(), StartError> {
+        match self.process.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(StartError::Ended {
+                name: self.name.clone(),
+                status: status.to_string(),
+                log: self.log.clone(),
+                tail: log::tail(&self.log),
+            }),
+            Err(source) => Err(StartError::Spawn { program: PathBuf::from(&self.name), source }),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Returns the process id, until the child was waited for.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Waits until the child ends. Cancel safe.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// Asks the child to finish what it accepted, and kills it if it takes longer than `grace`.
+    pub async fn stop(&mut self, grace: Duration) -> Stopped {
+        self.signal(Signal::TERM);
+        if timeout(grace, self.process.wait()).await.is_ok() {
+            return Stopped::Orderly;
+        }
+        self.kill().await;
+        Stopped::Killed
+    }
+
+    /// Kills the child (SIGKILL) and waits for its end.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        drop(self.stdin.take());
+        // Nothing survives SIGKILL, so the wait is short; that it was waited for before is fine.
+        let _ = self.process.wait().await;
+    }
+
+    /// Sends a signal, unless the child is known to have ended.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended just now, which is what the signal is for.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+fn read_address(path: &Path) -> Option<SocketAddr> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Writes where a process listens, all at once, so that nobody reads half of it.
+pub fn write_address_file(path: &Path, address: SocketAddr) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, format!("{address}\n"))?;
+    std::fs::rename(draft, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(folder: &Path, script: &str) -> ChildSpec {
+        ChildSpec {
+            name: "test".to_owned(),
+            program: PathBuf::from("/bin/sh"),
+            args: vec!["-c".into(), script.into()],
+            env: vec![("ADDRESS_FILE", folder.join("address").display().to_string())],
+            log: folder.join("log"),
+            address_file: folder.join("address"),
+        }
+    }
+
+    #[tokio::test]
+    async fn address_is_read_once_the_child_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("address"), "127.0.0.1:1").unwrap();
+        let script = "echo 127.0.0.1:81 > $ADDRESS_FILE; cat";
+        let mut child = Child::start(&shell(folder.path(), script)).unwrap();
+        assert_eq!(child.address().await.unwrap(), SocketAddr::from(([127, 0, 0, 1], 81)));
+        assert_eq!(child.stop(Duration::from_secs(10)).await, Stopped::Orderly);
+    }
+
+    #[tokio::test]
+    async fn child_that_fails_to_start_shows_the_end_of_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo no such port >&2; exit 3";
+        let mut child = Child::start(&shell(folder.path(), script)).unwrap();
+        let error = child.address().await.unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("no such port"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn child_that_ignores_the_request_to_stop_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        // Listening only once the trap is set, or the signal might come before it.
+        let script = "trap '' TERM; echo 127.0.0.1:81 > $ADDRESS_FILE; while :; do :; done";
+        let mut child = Child::start(&shell(folder.path(), script)).unwrap();
+        child.address().await.unwrap();
+        assert_eq!(child.stop(Duration::from_millis(50)).await, Stopped::Killed);
+        assert!(child.pid().is_none());
+    }
+
+    #[tokio::test]
+    async fn standard_input_stays_open_while_the_child_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo 127.0.0.1:81 > $ADDRESS_FILE; cat";
+        let mut child = Child::start(&shell(folder.path(), script)).unwrap();
+        child.address().await.unwrap();
+        // `cat` would end at once if its input were closed.
+        assert!(timeout(Duration::from_millis(200), child.wait()).await.is_err());
+        drop(child.stdin.take());
+        assert!(child.wait().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn missing_program_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = ChildSpec { program: "/no/such/program".into(), ..shell(folder.path(), "") };
+        let error = Child::start(&spec).unwrap_err();
+        assert_eq!(error.to_string(), "could not start /no/such/program");
+    }
+}

@@ -1,0 +1,165 @@
+//! Every command and flag of `manifold`.
+
+use clap::{Args, Parser, Subcommand};
+use shared::id::{EndpointName, TargetModel};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+/// Manifold: thousands of models behind one SageMaker-compatible endpoint.
+#[derive(Debug, Parser)]
+#[command(name = "manifold", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a local cluster and leave it running until Ctrl-C.
+    Up(UpArgs),
+    /// Start a local cluster, walk through the multi-model story on it, stop it.
+    Demo(DemoArgs),
+    /// Ask a model and print its answer.
+    Invoke(InvokeArgs),
+    /// Make the demo models (see `manifold zoo --help`).
+    #[command(disable_help_flag = true)]
+    Zoo(ZooArgs),
+    /// Serve a folder as an S3 store on loopback, for everyone on this machine.
+    #[command(hide = true)]
+    Store(StoreArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct UpArgs {
+    /// Worker instances. A handful is enough on one machine: they share its cores.
+    #[arg(long, env = "MANIFOLD_WORKERS", default_value = "2", value_parser = n_workers)]
+    pub workers: usize,
+
+    /// Address that clients invoke.
+    #[arg(long, env = "MANIFOLD_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Let the router listen beyond loopback although anybody there may invoke models.
+    #[arg(long, env = "MANIFOLD_ALLOW_UNAUTHENTICATED")]
+    pub allow_unauthenticated: bool,
+
+    /// Folder for logs, the store's objects and the workers' caches.
+    #[arg(long, env = "MANIFOLD_DATA", default_value = ".manifold")]
+    pub data: PathBuf,
+
+    /// Folder with model archives, uploaded to the store. What the demo needs and lacks is made
+    /// first [default: `models` in the data folder].
+    #[arg(long, env = "MANIFOLD_MODELS")]
+    pub models: Option<PathBuf>,
+
+    /// Start without models: upload your own to `s3://manifold-demo/models/`.
+    #[arg(long, conflicts_with = "models")]
+    pub no_models: bool,
+
+    /// Memory for models, bytes, divided between the workers [default: 70 % of the machine's].
+    #[arg(long, env = "MANIFOLD_MEMORY_BUDGET")]
+    pub memory_budget: Option<u64>,
+
+    /// Ends when standard input closes, for a program that starts this one.
+    #[arg(long, hide = true)]
+    pub exit_with_parent: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Worker instances.
+    #[arg(long, default_value = "2", value_parser = n_workers)]
+    pub workers: usize,
+
+    /// Folder with the demo models. Made first if it lacks any.
+    #[arg(long, env = "MANIFOLD_MODELS", default_value = ".manifold/models")]
+    pub models: PathBuf,
+
+    /// Start of the pseudo-random order of the hundred invocations.
+    #[arg(long, default_value = "2013")]
+    pub seed: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct InvokeArgs {
+    #[arg(long, default_value = "demo")]
+    pub endpoint: EndpointName,
+
+    /// The model's archive, relative to the endpoint's prefix.
+    #[arg(long)]
+    pub target_model: TargetModel,
+
+    /// File to send as the body. `-` is standard input.
+    #[arg(long)]
+    pub body: PathBuf,
+
+    #[arg(long)]
+    pub content_type: Option<String>,
+
+    #[arg(long)]
+    pub accept: Option<String>,
+
+    /// The router's URL.
+    #[arg(long, env = "AWS_ENDPOINT_URL", default_value = "http://127.0.0.1:8080")]
+    pub router: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ZooArgs {
+    /// Handed to `manifold-zoo` as they are.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// Address on loopback.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+
+    /// Folder of the buckets.
+    #[arg(long)]
+    pub root: PathBuf,
+
+    /// File that gets the bound address once the store listens.
+    #[arg(long)]
+    pub address_file: Option<PathBuf>,
+
+    /// Ends when standard input closes.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+/// More workers than this share one machine for no good: each keeps LibTorch and a slot.
+const MAX_WORKERS: usize = 64;
+
+fn n_workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=MAX_WORKERS) => Ok(n),
+        _ => Err(format!("expected a number from 1 to {MAX_WORKERS}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_zoo_pass_through() {
+        let cli = Cli::parse_from(["manifold", "zoo", "--out", "x", "--help"]);
+        let Command::Zoo(zoo) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(zoo.args, ["--out", "x", "--help"]);
+    }
+
+    #[test]
+    fn number_of_workers_is_bounded() {
+        for bad in ["0", "65", "x", "-1"] {
+            assert!(Cli::try_parse_from(["manifold", "up", "--workers", bad]).is_err(), "{bad}");
+        }
+    }
+}

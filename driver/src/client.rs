@@ -1,0 +1,196 @@
+//! A client of a cluster, over its public API alone.
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use shared::{
+    api::invocation::{CACHE, INSTANCE, TARGET_MODEL},
+    id::{EndpointName, TargetModel},
+};
+use std::{net::SocketAddr, time::Duration};
+use tokio::time::Instant;
+
+/// Longer than the 60 s within which a router must answer: its answer tells more than our timeout.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
+
+/// Longer than a busy machine takes to answer a call that asks nothing of models.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    router_url: String,
+}
+
+/// What to ask a model.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub endpoint: EndpointName,
+    pub target_model: TargetModel,
+    pub content_type: Option<String>,
+    pub accept: Option<String>,
+    pub body: Bytes,
+}
+
+/// What came back, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub elapsed: Duration,
+}
+
+/// An instance as the router lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Instance {
+    pub instance: String,
+    pub address: SocketAddr,
+    pub resident_bytes: u64,
+    pub n_resident: usize,
+    pub in_service: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("could not reach {url}")]
+    Unreachable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("the header `{0}` cannot hold its value")]
+    Header(HeaderName),
+    #[error("{url} answered {status}: {body}")]
+    Status { url: String, status: u16, body: String },
+    #[error("{url} answered with something else than what it should")]
+    Body {
+        url: String,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Client {
+    pub fn new(router_url: &str) -> Self {
+        let http = reqwest::Client::builder().connect_timeout(CALL_TIMEOUT).build();
+        Self {
+            http: http.expect("a client without TLS has nothing to fail at"),
+            router_url: router_url.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    pub fn router_url(&self) -> &str {
+        &self.router_url
+    }
+
+    /// Asks a model. Only a missing answer is an error: see [`Answer::status`].
+    pub async fn invoke(&self, invocation: Invocation) -> Result<Answer, ClientError> {
+        let mut headers = HeaderMap::new();
+        let target_model = HeaderName::from_static(TARGET_MODEL);
+        let given = [
+            (target_model, Some(invocation.target_model.as_str().to_owned())),
+            (CONTENT_TYPE, invocation.content_type),
+            (ACCEPT, invocation.accept),
+        ];
+        for (name, value) in given {
+            let Some(value) = value else { continue };
+            // Bytes, because SageMaker's clients send names beyond ASCII as they are.
+            let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else {
+                return Err(ClientError::Header(name));
+            };
+            headers.insert(name, value);
+        }
+        let path = format!("/endpoints/{}/invocations", invocation.endpoint);
+        self.post(&path, headers, invocation.body).await
+    }
+
+    /// Sends any request body anywhere, for what [`Client::invoke`] would not let through.
+    pub async fn post(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
+        let url = format!("{}{path}", self.router_url);
+        let unreachable = |source| ClientError::Unreachable { url: url.clone(), source };
+        let started = Instant::now();
+        let request = self.http.post(&url).headers(headers).body(body).timeout(ANSWER_TIMEOUT);
+        let answer = request.send().await.map_err(unreachable)?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.bytes().await.map_err(unreachable)?;
+        Ok(Answer { status, headers, body, elapsed: started.elapsed() })
+    }
+
+    /// Lists the instances that the router knows.
+    pub async fn instances(&self) -> Result<Vec<Instance>, ClientError> {
+        let url = format!("{}/manifold/v1/instances", self.router_url);
+        let body = self.get(&url).await?;
+        serde_json::from_str(&body).map_err(|source| ClientError::Body { url, source })
+    }
+
+    /// Reads a text from a whole URL: `/ping`, `/metrics`.
+    pub async fn get(&self, url: &str) -> Result<String, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { url: url.to_owned(), source };
+        let answer = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.text().await.map_err(unreachable)?;
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(ClientError::Status { url: url.to_owned(), status: status.as_u16(), body })
+        }
+    }
+}
+
+impl Answer {
+    /// Returns a header, or an empty text.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The instance that answered, if the router says so.
+    pub fn instance(&self) -> &str {
+        self.header(INSTANCE)
+    }
+
+    pub fn is_hit(&self) -> bool {
+        self.header(CACHE) == "hit"
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Sums every sample of a metric in a text of `/metrics`, over all its labels.
+pub fn metric_sum(text: &str, name: &str) -> f64 {
+    let sample = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let value = match rest.strip_prefix('{') {
+            // A label's value may hold a brace, but no number follows it.
+            Some(labelled) => labelled.rsplit_once("} ")?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.split(' ').next()?.parse::<f64>().ok()
+    };
+    text.lines().filter_map(sample).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_summed_over_their_labels_and_nothing_else() {
+        let text = "# HELP a_total Things\n# TYPE a counter\na_total{reason=\"x\"} 2\n\
+                    a_total{reason=\"{y} \"} 3\na_total_more 7\nb 1.5\nb_total 9\n";
+        let check = |name, expected: f64| {
+            assert!((metric_sum(text, name) - expected).abs() < f64::EPSILON, "{name}");
+        };
+        check("a_total", 5.0);
+        check("b", 1.5);
+        check("none", 0.0);
+    }
+}

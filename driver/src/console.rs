@@ -1,0 +1,45 @@
+//! What the tool says to the person in front of it: standard output, a line at a time.
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Prints a line.
+pub fn say(line: &str) {
+    // Nobody is left to tell if the output is closed, and a cluster shall not die of it.
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Prints a line to standard error.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Prints bytes as they are.
+pub fn put(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+/// A step under way: says what at its end, and how long it took.
+#[derive(Debug)]
+pub struct Step {
+    started: Instant,
+}
+
+impl Step {
+    pub fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    pub fn done(self, what: &str) {
+        say(&format!("{:>8}  {what}", seconds(self.started.elapsed())));
+    }
+}
+
+/// Writes a duration in seconds: `0.25 s`.
+pub fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
+}

@@ -1,0 +1,23 @@
+//! The command-line tool: a local cluster, the demo, the embedded store.
+//!
+//! Read `up` first, then `cluster`, `supervise`, `child`: from the command to one process. A library
+//! too, because the scenarios in `tests/` start and kill the same processes.
+
+pub mod cli;
+pub mod up;
+pub mod demo;
+pub mod invoke;
+pub mod zoo;
+pub mod cluster;
+pub mod processes;
+pub mod supervise;
+pub mod child;
+pub mod share;
+pub mod machine;
+pub mod data;
+pub mod binaries;
+pub mod models;
+pub mod client;
+pub mod store;
+pub mod console;
+mod log;

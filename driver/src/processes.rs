@@ -1,0 +1,79 @@
+//! The command line of each process of a cluster.
+
+use crate::{binaries::Binaries, child::ChildSpec, data::DataDir, share::Share};
+use std::{ffi::OsString, net::SocketAddr, path::Path};
+
+/// The region that local clients and the local store agree on. Any would do.
+pub const REGION: &str = "us-east-1";
+
+/// The store takes any credentials, but an SDK does not send a request without some.
+const CREDENTIALS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")];
+
+/// s3s logs every request in full at `info`, which costs more than the request.
+const STORE_LOG_FILTER: &str = "info,s3s=warn,s3s_fs=warn";
+
+/// What the processes of one cluster have in common.
+#[derive(Debug)]
+pub struct Processes<'a> {
+    pub binaries: &'a Binaries,
+    pub data: &'a DataDir,
+}
+
+impl Processes<'_> {
+    pub fn store(&self, listen: SocketAddr) -> ChildSpec {
+        let root = self.data.store();
+        let mut args: Vec<OsString> = vec!["store".into()];
+        args.extend(flag("--listen", listen.to_string()));
+        args.extend(flag("--root", &root));
+        let mut spec = self.spec("store", &self.binaries.manifold, args);
+        spec.env.push(("RUST_LOG", STORE_LOG_FILTER.to_owned()));
+        spec
+    }
+
+    pub fn router(&self, listen: SocketAddr, endpoints: &Path) -> ChildSpec {
+        let mut args = Vec::new();
+        args.extend(flag("--listen", listen.to_string()));
+        args.extend(flag("--endpoints", endpoints));
+        self.spec("router", &self.binaries.router, args)
+    }
+
+    pub fn worker(
+        &self,
+        instance: &str,
+        share: Share,
+        router_url: &str,
+        store_url: &str,
+    ) -> ChildSpec {
+        let mut args = Vec::new();
+        args.extend(flag("--bind", "127.0.0.1:0"));
+        args.extend(flag("--instance-id", instance));
+        args.extend(flag("--router", router_url));
+        args.extend(flag("--memory-budget", share.memory_budget_bytes.to_string()));
+        args.extend(flag("--compute-slots", share.compute_slots.to_string()));
+        args.extend(flag("--cache-dir", self.data.cache(instance)));
+        args.extend(flag("--s3-endpoint", store_url));
+        args.extend(flag("--s3-region", REGION));
+        let mut spec = self.spec(instance, &self.binaries.worker, args);
+        spec.env.extend(CREDENTIALS.map(|(name, value)| (name, value.to_owned())));
+        spec
+    }
+
+    fn spec(&self, name: &str, program: &Path, mut args: Vec<OsString>) -> ChildSpec {
+        let address_file = self.data.address_file(name);
+        args.extend(flag("--address-file", &address_file));
+        args.push("--exit-with-parent".into());
+        ChildSpec {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            args,
+            env: Vec::new(),
+            log: self.data.log(name),
+            address_file,
+        }
+    }
+}
+
+fn flag(name: &str, value: impl Into<OsString>) -> [OsString; 2] {
+    [name.into(), value.into()]
+}

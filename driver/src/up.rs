@@ -1,0 +1,186 @@
+//! `manifold up`: a local cluster, left running until it is told to stop.
+
+use crate::{
+    binaries::Binaries,
+    child::Stopped,
+    cli::UpArgs,
+    client::Client,
+    cluster::{Cluster, ClusterPlan, ENDPOINT},
+    console::{self, Step},
+    data::DataDir,
+    machine,
+    models::{self, BUCKET, ModelStore, PREFIX},
+    share::{Share, shares},
+    zoo,
+};
+use anyhow::Context as _;
+use std::{path::Path, time::Duration};
+use tokio::time::timeout;
+
+/// How long SIGKILL may take to empty the process table.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How a run of a cluster ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// What was to be done is done.
+    Finished,
+    /// A signal came first; everything stopped in order.
+    Stopped,
+    /// Something had to be killed at once.
+    Killed,
+}
+
+/// Runs `manifold up` to its end.
+pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
+    let binaries = Binaries::beside_us()?;
+    let data = DataDir::open(&args.data)?;
+    let folder = args.models.clone().unwrap_or_else(|| data.path().join("models"));
+    // Before anything is started: it takes long, and a Ctrl-C then has nothing to stop.
+    let wants_zoo = !args.no_models && args.models.is_none();
+    if wants_zoo {
+        make_models(&binaries, &folder).await?;
+    }
+    let plan = ClusterPlan {
+        binaries,
+        data,
+        listen: args.listen,
+        router_flags: args
+            .allow_unauthenticated
+            .then_some("--allow-unauthenticated")
+            .into_iter()
+            .collect(),
+        shares: divide(args.memory_budget, args.workers)?,
+    };
+    let start = async move {
+        let cluster = Cluster::start(plan).await?;
+        let n_models = if args.no_models {
+            create_bucket(&cluster).await?;
+            0
+        } else {
+            upload_models(&cluster, &folder).await?
+        };
+        welcome(cluster.client(), &cluster, n_models);
+        Ok((cluster, std::future::pending()))
+    };
+    // Boxed: starting a cluster holds a lot at a time.
+    until_told(Box::pin(start)).await
+}
+
+/// Starts a cluster and does something with it, until that is done or a signal comes; then stops the
+/// cluster in order. A second signal kills it.
+pub async fn until_told<W>(
+    start: impl Future<Output = anyhow::Result<(Cluster, W)>>,
+) -> anyhow::Result<Ended>
+where
+    W: Future<Output = anyhow::Result<()>>,
+{
+    let (mut cluster, work) = tokio::select! {
+        biased;
+        // What was started by now is killed as it is dropped.
+        signal = shared::shutdown::requested() => {
+            console::say(&format!("{}: stopping", signal?));
+            return Ok(Ended::Killed);
+        }
+        started = start => started?,
+    };
+    let (worked, ended) = tokio::select! {
+        biased;
+        signal = shared::shutdown::requested() => {
+            console::say(&format!("{}: stopping (once more kills)", signal?));
+            (Ok(()), Ended::Stopped)
+        }
+        worked = work => (worked, Ended::Finished),
+    };
+    let stopped = stop(&mut cluster).await?;
+    worked?;
+    Ok(if stopped == Stopped::Orderly { ended } else { Ended::Killed })
+}
+
+async fn stop(cluster: &mut Cluster) -> anyhow::Result<Stopped> {
+    let step = Step::start();
+    let killer = cluster.killer();
+    let mut stopping = std::pin::pin!(cluster.stop());
+    tokio::select! {
+        biased;
+        had_to_die = &mut stopping => {
+            match had_to_die.as_slice() {
+                [] => step.done("everything stopped"),
+                names => step.done(&format!("stopped; had to kill {}", names.join(", "))),
+            }
+            Ok(Stopped::Orderly)
+        }
+        signal = shared::shutdown::requested() => {
+            signal?;
+            killer.kill();
+            timeout(KILL_PATIENCE, stopping).await.context("some process survives SIGKILL")?;
+            step.done("everything killed");
+            Ok(Stopped::Killed)
+        }
+    }
+}
+
+/// Divides this machine between workers, and says so where it gets tight.
+pub fn divide(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Vec<Share>> {
+    let machine = machine::measure()?;
+    // Never more than there is, whatever was asked for.
+    let budget = memory_budget.unwrap_or_else(|| machine.budget_bytes()).min(machine.memory_bytes);
+    if machine.is_crowded(n_workers) {
+        console::say(&format!(
+            "note: {n_workers} workers share {} core(s); each gets one compute slot, so they will \
+             wait for each other",
+            machine.n_cores
+        ));
+    }
+    Ok(shares(budget, machine.n_cores, n_workers))
+}
+
+/// Makes the demo models if any is missing.
+pub async fn make_models(binaries: &Binaries, folder: &Path) -> anyhow::Result<()> {
+    let step = Step::start();
+    if zoo::make(binaries, folder).await? {
+        step.done(&format!("demo models made in {}", folder.display()));
+    }
+    Ok(())
+}
+
+async fn create_bucket(cluster: &Cluster) -> anyhow::Result<()> {
+    ModelStore::new(&cluster.store_url()).create_bucket(BUCKET).await?;
+    Ok(())
+}
+
+/// Uploads every archive that the store does not have yet. Returns how many there are.
+pub async fn upload_models(cluster: &Cluster, folder: &Path) -> anyhow::Result<usize> {
+    let step = Step::start();
+    create_bucket(cluster).await?;
+    let store = ModelStore::new(&cluster.store_url());
+    let archives = models::archives(folder)
+        .with_context(|| format!("could not read the models folder {}", folder.display()))?;
+    let mut n_uploaded = 0;
+    for (key, path) in &archives {
+        let key = format!("{PREFIX}{key}");
+        n_uploaded += usize::from(store.upload(BUCKET, &key, path).await?);
+    }
+    let n_models = archives.len();
+    step.done(&format!("{n_models} models in s3://{BUCKET}/{PREFIX} ({n_uploaded} uploaded)"));
+    Ok(n_models)
+}
+
+fn welcome(client: &Client, cluster: &Cluster, n_models: usize) {
+    let url = client.router_url();
+    let logs = cluster.data().path().join("logs");
+    let what = if n_models == 0 { "no model yet".to_owned() } else { format!("{n_models} models") };
+    console::say(&format!(
+        "\nEndpoint `{ENDPOINT}` is in service with {what}. Store: {store}. Logs: {logs}\n\n\
+         AWS_ENDPOINT_URL={url}\n\n\
+         curl {url}/endpoints/{ENDPOINT}/invocations -H 'Content-Type: image/jpeg' \\\n  \
+           -H 'X-Amzn-SageMaker-Target-Model: efficientnet_lite0.tar.gz' --data-binary @cat.jpg\n\n\
+         python3 -c 'import boto3; print(boto3.client(\"sagemaker-runtime\", \
+         endpoint_url=\"{url}\", region_name=\"us-east-1\").invoke_endpoint(\
+         EndpointName=\"{ENDPOINT}\", TargetModel=\"efficientnet_lite0.tar.gz\", \
+         ContentType=\"image/jpeg\", Body=open(\"cat.jpg\", \"rb\"))[\"Body\"].read().decode())'\n\n\
+         Ctrl-C stops everything.",
+        store = cluster.store_url(),
+        logs = logs.display(),
+    ));
+}
