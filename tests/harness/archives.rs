@@ -1,0 +1,58 @@
+//! Archives for tests, made in memory.
+
+use flate2::{Compression, write::GzEncoder};
+use std::path::Path;
+
+/// A model that answers with its input, and needs no LibTorch.
+pub fn echo() -> Vec<u8> {
+    of_files(&[("manifold.toml", b"[model]\nruntime = \"echo\"\n")])
+}
+
+/// An echo model whose archive takes room on disk and time to fetch: `n_bytes` that do not compress.
+pub fn echo_with_padding(n_bytes: usize) -> Vec<u8> {
+    let padding = noise(n_bytes);
+    let manifest: &[u8] = b"[model]\nruntime = \"echo\"\n";
+    of_files(&[("manifold.toml", manifest), ("padding.bin", &padding)])
+}
+
+/// A `.tar.gz` of these files.
+pub fn of_files(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, *bytes).expect("memory takes any file");
+    }
+    finish(archive)
+}
+
+/// A `.tar.gz` of everything in a folder.
+pub fn of_folder(folder: &Path) -> Vec<u8> {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    archive.append_dir_all("", folder).expect("the folder can be read");
+    finish(archive)
+}
+
+fn finish(archive: tar::Builder<GzEncoder<Vec<u8>>>) -> Vec<u8> {
+    archive.into_inner().and_then(GzEncoder::finish).expect("memory takes any archive")
+}
+
+/// Bytes that do not compress and are the same every time (xorshift).
+fn noise(n_bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(n_bytes).collect()
+}
+
+/// A real model that `make` has made with `manifold zoo`.
+pub fn zoo(name: &str) -> Vec<u8> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manifold/models");
+    let path = models.join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error} (make models)", path.display()))
+}

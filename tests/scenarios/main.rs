@@ -1,0 +1,12 @@
+//! One file per promise. Each starts real processes and speaks the public API alone.
+
+mod cold_start;
+mod warm_hit;
+mod instance_loss;
+mod eviction;
+mod bad_target_model;
+mod bad_input;
+mod bad_archive;
+mod bad_store;
+mod slow_load;
+mod launcher;
