@@ -1,0 +1,43 @@
+# Everything begins here. `make demo` shows Manifold, `make test` tests it; both work from a fresh clone.
+
+PYTHON ?= python3
+CARGO ?= cargo
+
+.PHONY: setup build models demo up test bench lint fmt doc ci clean
+
+setup: ## checks the machine, gets LibTorch
+	@$(PYTHON) scripts/setup.py
+
+build: setup ## the release programs
+	$(CARGO) build --release --locked --workspace --bins
+
+models: build ## the demo models, as archives in .manifold/models
+	@$(PYTHON) scripts/setup.py weights
+	target/release/manifold-zoo
+
+demo: models ## a local endpoint, walked through and stopped
+	target/release/manifold demo
+
+up: models ## the same local endpoint, left running until Ctrl-C
+	target/release/manifold up
+
+test: ## every test that this machine can run
+	@$(PYTHON) scripts/run_tests.py
+
+bench: models ## the figures of docs/benchmarks.md
+	$(PYTHON) bench/run.py
+
+lint: setup ## clippy; in release, to share what the build compiled
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+fmt: ## formats the code
+	$(CARGO) fmt --all
+
+doc: setup ## the code's documentation
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps
+
+ci: ## what a merge has to pass
+	.ci/run
+
+clean: ## what was built; what was fetched stays
+	$(CARGO) clean

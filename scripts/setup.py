@@ -1,0 +1,49 @@
+"""`make setup`: checks the machine, then fetches what is asked for and not there yet.
+
+    python3 scripts/setup.py [libtorch] [weights] [test-tools]
+
+May be killed at any moment; the same command continues. With everything there it only looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import libtorch
+import prerequisites
+import test_tools
+import weights
+from wheels import SetupError
+
+PARTS = {"libtorch": libtorch.provide, "weights": weights.provide, "test-tools": test_tools.provide}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to provide (default: libtorch)")
+    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    try:
+        check_machine()
+        for part in args.parts or ["libtorch"]:
+            PARTS[part](args.root)
+    except SetupError as error:
+        print(f"set-up cannot go on:\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nset-up interrupted: the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def check_machine() -> None:
+    unsupported = prerequisites.this_platform_problem()
+    missing = [unsupported] if unsupported else prerequisites.missing_build_tools()
+    if missing:
+        raise SetupError("\n".join(missing))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

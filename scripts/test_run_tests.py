@@ -1,0 +1,52 @@
+"""The counts of the test runners are read as the runners print them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import unittest
+
+from run_tests import Count, count_cargo, count_nextest, count_unittest, run
+
+
+class Counting(unittest.TestCase):
+    def test_nextest(self) -> None:
+        for line, expected in (
+            ("     Summary [   0.005s] 3 tests run: 3 passed, 0 skipped", Count(3, 0, 0)),
+            ("     Summary [   1.005s] 1 test run: 1 passed (1 slow), 2 skipped", Count(1, 0, 2)),
+            ("     Summary [ 65.1s] 9 tests run: 5 passed (1 slow, 1 leaky), 2 failed, 1 exec failed, 1 timed out, 4 skipped", Count(5, 4, 4)),
+            ("     Summary [ 65.1s] 3/9 tests run: 1 passed, 2 failed, 4 skipped", Count(1, 2, 4)),
+            ("error: could not compile `worker`", Count()),
+        ):
+            self.assertEqual(count_nextest(f"noise\n{line}\nmore noise\n"), expected, line)
+
+    def test_cargo_test_adds_its_programs_up(self) -> None:
+        line = "test result: {}. {} passed; {} failed; {} ignored; 0 measured; 0 filtered out; finished in 0.00s\n"
+        output = line.format("ok", 3, 0, 1) + "noise\n" + line.format("FAILED", 2, 1, 0)
+        self.assertEqual(count_cargo(output), Count(5, 1, 1))
+
+    def test_unittest(self) -> None:
+        for ended, expected in (
+            ("OK", Count(6, 0, 0)),
+            ("OK (skipped=2)", Count(4, 0, 2)),
+            ("FAILED (failures=1, errors=2, skipped=1)", Count(2, 3, 1)),
+        ):
+            self.assertEqual(count_unittest(f"...\nRan 6 tests in 0.1s\n\n{ended}\n"), expected)
+
+
+class Running(unittest.TestCase):
+    def run_quietly(self, program: str, count=count_unittest) -> Count:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return run([sys.executable, "-c", program], count)
+
+    def test_a_runner_that_dies_without_a_count_is_a_failure(self) -> None:
+        self.assertEqual(self.run_quietly("raise SystemExit(3)"), Count(failed=1))
+
+    def test_failures_are_not_counted_twice(self) -> None:
+        program = "print('Ran 3 tests in 1s\\nFAILED (failures=2)'); raise SystemExit(1)"
+        self.assertEqual(self.run_quietly(program), Count(1, 2, 0))
+
+
+if __name__ == "__main__":
+    unittest.main()
