@@ -24,7 +24,8 @@ up: models ## the same local endpoint, left running until Ctrl-C
 test: ## every test that this machine can run
 	@$(PYTHON) scripts/run_tests.py
 
-bench: models ## the figures of docs/benchmarks.md
+bench: models ## the figures of docs/benchmarks.md; needs wrk
+	$(CARGO) build --release --locked --workspace --example bare_loop
 	$(PYTHON) bench/run.py
 
 lint: setup ## clippy; in release, to share what the build compiled

@@ -214,13 +214,6 @@ fn read_address(path: &Path) -> Option<SocketAddr> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Writes where a process listens, all at once, so that nobody reads half of it.
-pub fn write_address_file(path: &Path, address: SocketAddr) -> io::Result<()> {
-    let draft = path.with_extension("draft");
-    std::fs::write(&draft, format!("{address}\n"))?;
-    std::fs::rename(draft, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,11 +13,12 @@ mod upload;
 
 pub(crate) use upload::hex;
 
-use crate::{child::write_address_file, cli::StoreArgs};
+use crate::cli::StoreArgs;
 use s3s::{
     config::{S3Config, StaticConfigProvider},
     service::{S3Service, S3ServiceBuilder},
 };
+use shared::address_file;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -68,7 +69,7 @@ pub async fn run(args: StoreArgs) -> Result<(), StoreError> {
         .local_addr()
         .map_err(|source| StoreError::Listen { address: args.listen, source })?;
     if let Some(path) = &args.address_file {
-        write_address_file(path, address).map_err(StoreError::AddressFile)?;
+        address_file::write(path, address).map_err(StoreError::AddressFile)?;
     }
     info!(%address, root = %args.root.display(), "store is listening");
 

@@ -16,10 +16,10 @@ use crate::{
 };
 use actix_web::{HttpServer, dev::Server, web::Data};
 use prometheus_client::registry::Registry;
+use shared::address_file;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -122,7 +122,7 @@ impl App {
         let mut server = serve(listener, shared).map_err(RunError::Serve)?;
         info!(%address, "listening");
         if let Some(path) = address_file {
-            write_atomically(&path, &address.to_string()).map_err(RunError::AddressFile)?;
+            address_file::write(&path, address).map_err(RunError::AddressFile)?;
         }
         tokio::select! {
             result = &mut server => return result.map_err(RunError::Serve),
@@ -208,12 +208,4 @@ async fn death_of_an_actor(health: &Health) {
     while health.is_alive() {
         watch.tick().await;
     }
-}
-
-/// Whoever waits for the file never sees half of it.
-fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    std::fs::write(&partial, text)?;
-    std::fs::rename(&partial, path)
 }

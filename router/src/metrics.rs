@@ -276,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_documented() {
+        let page = include_str!("../../docs/metrics.md");
+        let mut registry = Registry::default();
+        Metrics::register(&mut registry);
+        let text = shared::metrics::encode_text(&registry);
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        for name in names {
+            assert!(page.contains(&format!("`{name}")), "{name} is not in docs/metrics.md");
+        }
+    }
+
+    #[test]
     fn outcomes_index_their_own_counter() {
         for (idx, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, idx);

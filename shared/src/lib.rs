@@ -5,6 +5,7 @@
 
 pub mod id;
 pub mod address;
+pub mod address_file;
 pub mod api;
 pub mod backoff;
 pub mod metrics;

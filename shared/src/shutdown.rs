@@ -13,6 +13,14 @@ pub async fn requested() -> std::io::Result<&'static str> {
     }
 }
 
+/// Ends this process now, with an exit code, without the destructors of C++ libraries.
+///
+/// For a process whose threads may still compute: a library that is taken down under them aborts.
+/// The kernel releases memory, locks and connections; what matters must be on disk before.
+pub fn exit_now(code: u8) -> ! {
+    signal_hook::low_level::exit(code.into())
+}
+
 /// Ends this process when its standard input closes.
 ///
 /// A parent that keeps the other end of the pipe open thus takes its children with it even when
@@ -23,6 +31,6 @@ pub fn exit_with_parent() {
         // Whatever comes is ignored; the end or an error means that the parent is gone.
         while matches!(std::io::stdin().read(&mut buffer), Ok(1..)) {}
         tracing::warn!("parent is gone, exiting");
-        std::process::exit(0);
+        exit_now(0);
     });
 }

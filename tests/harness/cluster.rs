@@ -178,6 +178,12 @@ impl Cluster {
         self.data.cache(self.workers[worker_idx].id())
     }
 
+    /// What a worker has logged.
+    pub fn worker_log(&self, worker_idx: usize) -> String {
+        let log = self.data.log(self.workers[worker_idx].id());
+        std::fs::read_to_string(log).expect("a worker has a log")
+    }
+
     pub fn worker(&self, worker_idx: usize) -> &Worker {
         &self.workers[worker_idx]
     }

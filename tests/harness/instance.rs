@@ -2,7 +2,7 @@
 
 use crate::processes;
 use driver::child::{Child, ChildSpec, Stopped};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, process::ExitStatus, time::Duration};
 use tokio::sync::Mutex;
 
 /// What a worker may take to finish what it accepted.
@@ -53,6 +53,12 @@ impl Worker {
     /// Asks it to finish and end (SIGTERM).
     pub async fn stop(&self) -> Stopped {
         self.running.lock().await.child.stop(GRACE).await
+    }
+
+    /// Waits for its end and says how it ended.
+    pub async fn exit_status(&self) -> ExitStatus {
+        let status = self.running.lock().await.child.wait().await;
+        status.expect("a child can be waited for")
     }
 
     /// Starts it again under its id, on another port.

@@ -60,7 +60,7 @@ class Cluster:
         with open(self.folder / f"{binary}.log", "w") as log:
             self.processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log))
         self.wait(f"{binary} to listen", file.exists)
-        return file.read_text()
+        return file.read_text().strip()
 
     def wait(self, what, condition):
         deadline = time.monotonic() + START_SECONDS

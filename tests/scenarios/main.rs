@@ -10,3 +10,4 @@ mod bad_archive;
 mod bad_store;
 mod slow_load;
 mod launcher;
+mod ending;

@@ -28,13 +28,12 @@ use crate::{
 use actix_web::{App as Application, HttpServer, dev::Server};
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
-use shared::{id::InstanceId, shutdown};
+use shared::{address_file, id::InstanceId, shutdown};
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -114,7 +113,8 @@ impl App {
         .await?;
         info!(address = %self.address, "listening");
         if let Some(file) = &self.config.address_file {
-            write_address(file, self.address)?;
+            let written = address_file::write(file, self.address);
+            written.with_context(|| format!("cannot write the address file {}", file.display()))?;
         }
         tokio::select! {
             signal = shutdown::requested() => info!(signal = signal?, "draining"),
@@ -223,11 +223,4 @@ fn compute_limits(config: &Config) -> ComputeLimits {
 fn instance_id(config: &Config, address: SocketAddr) -> InstanceId {
     let made = || format!("worker-{}", address.port()).parse().expect("letters, digits, a hyphen");
     config.membership.instance_id.clone().unwrap_or_else(made)
-}
-
-/// Writes the address whole or not at all: whoever waits for the file must not read half of it.
-fn write_address(file: &Path, address: SocketAddr) -> anyhow::Result<()> {
-    let part = file.with_extension("part");
-    let written = fs::write(&part, address.to_string()).and_then(|()| fs::rename(&part, file));
-    written.with_context(|| format!("cannot write the address file {}", file.display()))
 }

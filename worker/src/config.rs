@@ -227,4 +227,16 @@ mod tests {
         let both = ["--bind", "127.0.0.1:1", "--sagemaker-bind-to-port", "2"];
         assert_eq!(config(&both).unwrap_err(), InvalidConfig::TwoAddresses);
     }
+
+    #[test]
+    fn documented_flags_exist() {
+        let page = include_str!("../../docs/configuration.md");
+        let section = page.split("## ").find(|it| it.starts_with("Worker ")).unwrap();
+        let command = <Config as clap::CommandFactory>::command();
+        let exists = |flag: &str| command.get_arguments().any(|it| it.get_long() == Some(flag));
+        let flags = section.split("`--").skip(1).filter_map(|rest| rest.split('`').next());
+        for flag in flags {
+            assert!(exists(flag), "--{flag} is documented but does not exist");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The worker: one instance of a Manifold cluster, or a SageMaker multi-model container by itself.
 
 use clap::Parser as _;
+use shared::shutdown;
 use std::process::ExitCode;
 use tracing::{error, info};
 use worker::{app::App, config::Config};
@@ -17,17 +18,19 @@ async fn main() -> ExitCode {
     };
     shared::telemetry::init(config.log_format);
     if config.exit_with_parent {
-        shared::shutdown::exit_with_parent();
+        shutdown::exit_with_parent();
     }
     info!(?config, "starting worker");
     let run = async { App::build(config).await?.run().await };
-    match run.await {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match run.await {
+        Ok(()) => 0,
         Err(error) => {
             error!(error = format!("{error:#}"), "worker failed");
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    // Whoever ran too long for the drain may still be inside LibTorch.
+    shutdown::exit_now(code)
 }
 
 #[expect(clippy::print_stderr, reason = "logging has not begun")]

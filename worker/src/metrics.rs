@@ -138,4 +138,16 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let page = include_str!("../../docs/metrics.md");
+        let mut registry = Registry::default();
+        Metrics::register(registry.sub_registry_with_prefix("worker"));
+        let text = shared::metrics::encode_text(&registry);
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        for name in names {
+            assert!(page.contains(&format!("`{name}")), "{name} is not in docs/metrics.md");
+        }
+    }
 }

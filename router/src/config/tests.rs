@@ -61,3 +61,15 @@ fn a_missing_endpoints_file_is_named() {
     let error = config.read_endpoints().unwrap_err().to_string();
     assert!(error.starts_with("cannot read endpoints from /no/such/file.toml: "), "{error}");
 }
+
+#[test]
+fn documented_flags_exist() {
+    let page = include_str!("../../../docs/configuration.md");
+    let section = page.split("## ").find(|it| it.starts_with("Router ")).unwrap();
+    let command = <Config as clap::CommandFactory>::command();
+    let exists = |flag: &str| command.get_arguments().any(|it| it.get_long() == Some(flag));
+    let flags = section.split("`--").skip(1).filter_map(|rest| rest.split('`').next());
+    for flag in flags {
+        assert!(exists(flag), "--{flag} is documented but does not exist");
+    }
+}

@@ -9,7 +9,7 @@
 //!
 //! Its supervisor, `Instance`, ends the process: without it pressure goes unseen.
 
-use super::model_cache::{ModelCache, Reason};
+use super::model_cache::ModelCache;
 use crate::{
     memory::{allocator, probe::MemoryProbe},
     metrics::MemoryMetrics,
@@ -97,7 +97,7 @@ impl State {
         if shed_bytes > 0 {
             // What the allocator keeps for later goes first; models go if the next look says so too.
             allocator::purge();
-            cache.shed(shed_bytes, Reason::Pressure);
+            cache.relieve(shed_bytes);
         }
     }
 }

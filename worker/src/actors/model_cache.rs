@@ -165,10 +165,11 @@ impl ModelCache {
         let _ = self.actor.cast(Message::SetBudget { budget_bytes });
     }
 
-    /// Evicts idle replicas that free `bytes`, or all idle ones if that is not enough.
-    pub fn shed(&self, bytes: u64, reason: Reason) {
+    /// Evicts idle replicas until the machine has `bytes` more, or all idle ones if that is not
+    /// enough.
+    pub fn relieve(&self, bytes: u64) {
         // A stopping cache sheds everything.
-        let _ = self.actor.cast(Message::Shed { bytes, reason });
+        let _ = self.actor.cast(Message::Relieve { bytes });
     }
 
     pub fn n_resident(&self) -> usize {
@@ -219,9 +220,8 @@ enum Message {
     SetBudget {
         budget_bytes: u64,
     },
-    Shed {
+    Relieve {
         bytes: u64,
-        reason: Reason,
     },
 }
 
@@ -259,7 +259,7 @@ impl Actor for ModelCacheActor {
             Message::Unload { address, reply } => state.unload(&address, reply),
             Message::UnloadFinished { size_bytes } => state.unload_finished(size_bytes),
             Message::SetBudget { budget_bytes } => state.set_budget(budget_bytes),
-            Message::Shed { bytes, reason } => state.shed(bytes, reason),
+            Message::Relieve { bytes } => state.relieve(bytes),
         }
         Ok(())
     }

@@ -158,7 +158,12 @@ impl State {
         self.shed_surplus();
     }
 
-    pub(super) fn shed(&mut self, bytes: u64, reason: Reason) {
+    /// Sheds for the sake of the machine, whose count of bytes still has those that are leaving.
+    pub(super) fn relieve(&mut self, bytes: u64) {
+        self.shed(bytes.saturating_sub(self.leaving_bytes), Reason::Pressure);
+    }
+
+    fn shed(&mut self, bytes: u64, reason: Reason) {
         if !self.evict(bytes, reason) {
             // Not enough is idle: let go what is.
             let idle = self.candidates().into_iter().filter(|it| it.n_leases == 0);
@@ -230,14 +235,10 @@ impl State {
 
     /// Evicts idle replicas that free `bytes`, and says whether that many could be freed.
     fn evict(&mut self, bytes: u64, reason: Reason) -> bool {
-        let bytes = bytes.saturating_sub(self.leaving_bytes);
         let Some(victims) = eviction::victims(self.candidates(), bytes) else { return false };
-        let mut freed_bytes = 0;
-        for address in victims {
-            freed_bytes += self.let_go(&address, reason);
-        }
+        let freed_bytes: u64 = victims.iter().map(|it| self.let_go(it, reason)).sum();
         // An invocation may have come between the choice and the close: choose among the rest.
-        freed_bytes >= bytes || self.evict(bytes, reason)
+        freed_bytes >= bytes || self.evict(bytes - freed_bytes, reason)
     }
 
     /// Unloads a replica in a task of its own and returns what that will free: nothing if it is

@@ -264,11 +264,38 @@ async fn shedding_lets_idle_models_go_and_keeps_leased_ones() {
     fixture.use_once(&idle).await;
     let _lease = fixture.cache.acquire(&leased).await.unwrap();
 
-    fixture.cache.shed(100 * MIB, Reason::Pressure);
+    fixture.cache.relieve(100 * MIB);
     while fixture.is_resident(&idle) {
         tokio::task::yield_now().await;
     }
     assert!(fixture.is_resident(&leased));
+}
+
+#[tokio::test]
+async fn a_load_evicts_what_it_needs_while_another_model_is_leaving() {
+    let fixture = Fixture::new().await;
+    let models = ["a", "b", "c", "d"].map(|name| fixture.model(name));
+    let [leaving, oldest, other, new] = &models;
+    let lease = fixture.cache.acquire(leaving).await.unwrap();
+    fixture.use_once(oldest).await;
+    fixture.use_once(other).await;
+    let unload = fixture.cache.unload(leaving);
+    tokio::pin!(unload);
+    assert!(futures_util::poll!(&mut unload).is_pending());
+    fixture.cache.set_budget(2 * MIB);
+
+    let load = fixture.cache.acquire(new);
+    tokio::pin!(load);
+    // The bytes that leave were never part of what it may take.
+    while fixture.is_resident(oldest) {
+        assert!(futures_util::poll!(&mut load).is_pending());
+        tokio::task::yield_now().await;
+    }
+
+    drop(lease);
+    unload.await;
+    assert!(load.await.is_ok());
+    assert!(fixture.is_resident(other));
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ impl Record {
         let fresh = above.join("record.new");
         let mut file = File::create(&fresh)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        // The kernel's own stamps are of its last tick, which several records may share.
+        file.set_modified(SystemTime::now())?;
         file.sync_all()?;
         fs::rename(&fresh, above.join(RECORD))?;
         File::open(above)?.sync_all()

@@ -46,9 +46,6 @@ pub(super) fn decode(body: &[u8], exif_orientation: bool) -> Result<Rgb, Runtime
         Ok(ImageFormat::WebP) => {
             check_webp(body)?;
             let decoder = WebPDecoder::new(Cursor::new(body)).map_err(|it| broken("WebP", &it))?;
-            if decoder.has_animation() {
-                return Err(bad("animated WebPs are not served: send one picture".to_owned()));
-            }
             picture(decoder, exif_orientation).map_err(|it| it.of("WebP"))?
         }
         _ => return Err(bad("the body is not a JPEG, PNG or WebP picture".to_owned())),
@@ -112,8 +109,11 @@ fn png_size(body: &[u8]) -> Option<Size> {
     Some((side(16)?, side(20)?))
 }
 
-/// Checks what a WebP's first bytes claim: its length and, in the extended format alone, a size that
-/// can be absurd.
+/// The animation flag of a WebP in the extended format.
+const WEBP_ANIMATION: u8 = 0b10;
+
+/// Checks what a WebP's first bytes claim: its length and, in the extended format alone, animation
+/// and a size that can be absurd.
 fn check_webp(body: &[u8]) -> Result<(), RuntimeError> {
     let number = |at: usize| body.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     let truncated = || bad("the WebP is truncated".to_owned());
@@ -123,6 +123,10 @@ fn check_webp(body: &[u8]) -> Result<(), RuntimeError> {
     }
     if body.get(12..16) != Some(b"VP8X") {
         return Ok(());
+    }
+    // Before the decoder, which reads all frames first and so may stumble over a broken one.
+    if body.get(20).is_some_and(|flags| flags & WEBP_ANIMATION != 0) {
+        return Err(bad("animated WebPs are not served: send one picture".to_owned()));
     }
     // Width and height less one, 24 bits each.
     let (Some(width), Some(height)) = (number(24), number(26)) else { return Err(truncated()) };
