@@ -19,7 +19,7 @@ use crate::{
     compute::{Compute, ComputeLimits},
     config::Config,
     contract::ContractModels,
-    http::{self, Face},
+    http::{self, Bodies, Face},
     memory::probe::{Machine, MemoryProbe as _},
     metrics::Metrics,
     policy::budget,
@@ -50,6 +50,13 @@ const KEEP_ALIVE: Duration = Duration::from_mins(5);
 /// the first invocation waiting is served before the last has begun.
 const MAX_DOWNLOADS: usize = 4;
 
+/// How often it is looked whether a model holds its slot for too long. Nothing waits for it.
+const STUCK_POLL: Duration = Duration::from_secs(1);
+
+/// How long clients may take to read the last answers. With the default drain just within the 30 s
+/// that SageMaker gives.
+const WRITE_PATIENCE_S: u64 = 4;
+
 /// How often a drain looks whether everything is answered.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
@@ -61,6 +68,7 @@ pub struct App {
     address: SocketAddr,
     instance: Instance,
     cache: ModelCache,
+    compute: Arc<Compute>,
     face: Face,
 }
 
@@ -74,19 +82,21 @@ impl App {
         let mut registry = Registry::default();
         let metrics = Metrics::register(registry.sub_registry_with_prefix("worker"));
         let instance = Instance::spawn().await?;
-        let cache = cache(&config, address, &instance, &metrics).await?;
+        let compute = Arc::new(Compute::new(compute_limits(&config), prepare_thread)?);
+        let cache = cache(&config, address, &instance, &compute, &metrics).await?;
         let face = Face {
             cache: cache.clone(),
             contract: ContractModels::new(cache.clone()),
             instance: instance.clone(),
             metrics,
             registry: Arc::new(registry),
+            bodies: Bodies::new(config.http.max_body_bytes, config.http.body_budget),
             config: config.http.clone(),
             serves_by_address: config.serves_by_address(),
             is_draining: Arc::new(AtomicBool::new(false)),
             n_in_flight: Arc::new(AtomicUsize::new(0)),
         };
-        Ok(Self { config, listener, address, instance, cache, face })
+        Ok(Self { config, listener, address, instance, cache, compute, face })
     }
 
     /// Where it listens: the port that the system chose, if it was asked to.
@@ -103,7 +113,7 @@ impl App {
             HeartbeatParts {
                 routers: self.config.membership.routers.clone(),
                 instance: instance_id(&self.config, self.address),
-                address: self.address,
+                address: self.config.advertised(self.address.port()),
                 boot_id: uuid::Uuid::new_v4().to_string(),
                 n_slots: n_slots(&self.config),
                 cache: self.cache.clone(),
@@ -116,15 +126,20 @@ impl App {
             let written = address_file::write(file, self.address);
             written.with_context(|| format!("cannot write the address file {}", file.display()))?;
         }
+        let max_compute = Duration::from_secs(self.config.models.max_compute_s);
         tokio::select! {
             signal = shutdown::requested() => info!(signal = signal?, "draining"),
             () = self.instance.broken() => anyhow::bail!("an actor died; see the log above"),
+            () = stuck(&self.compute, max_compute) => anyhow::bail!(
+                "a model has held a compute slot for {max_compute:?} and cannot be stopped"
+            ),
         }
         // Routers first: until they know, what they send is still served.
         heartbeat.leave().await;
         self.face.is_draining.store(true, Ordering::SeqCst);
-        drain(&self.face, Duration::from_secs(self.config.http.drain_timeout_s)).await;
-        handle.stop(false).await;
+        let patience = Duration::from_secs(self.config.http.drain_timeout_s);
+        // What is answered is still to be written.
+        handle.stop(drain(&self.face, patience).await).await;
         server.await??;
         info!("stopped");
         Ok(())
@@ -135,11 +150,11 @@ async fn cache(
     config: &Config,
     address: SocketAddr,
     instance: &Instance,
+    compute: &Arc<Compute>,
     metrics: &Metrics,
 ) -> anyhow::Result<ModelCache> {
     let supervisor = instance.supervisor();
     let fetcher = Fetcher::spawn(ingest(config, address).await?, supervisor.clone()).await?;
-    let compute = Arc::new(Compute::new(compute_limits(config), prepare_thread)?);
     let mut machine = Machine::new()?;
     let sample = machine.sample();
     let idle_bytes = sample.rss_bytes;
@@ -147,7 +162,7 @@ async fn cache(
     let parts = ModelCacheParts {
         fetcher,
         runtime: Arc::new(Runtimes),
-        compute,
+        compute: Arc::clone(compute),
         budget_bytes: budget::model_budget(configured_bytes, sample.limit_bytes, idle_bytes),
         max_queued: config.models.max_queued.get(),
         metrics: metrics.cache.clone(),
@@ -188,21 +203,33 @@ fn serve(face: &Face, listener: TcpListener, n_threads: usize) -> std::io::Resul
         let face = face.clone();
         Application::new().configure(move |app| http::routes(&face, app))
     });
-    let server =
-        server.workers(n_threads).keep_alive(KEEP_ALIVE).disable_signals().listen(listener)?;
+    let server = server
+        .workers(n_threads)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(WRITE_PATIENCE_S)
+        .disable_signals()
+        .listen(listener)?;
     Ok(server.run())
 }
 
-/// Waits until everything accepted is answered, or the time is over.
-async fn drain(face: &Face, patience: Duration) {
+/// Waits until everything accepted is answered, and says whether it was before the time was over.
+async fn drain(face: &Face, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     while face.n_in_flight.load(Ordering::SeqCst) > 0 {
         if Instant::now() >= deadline {
             let n_in_flight = face.n_in_flight.load(Ordering::SeqCst);
             warn!(n_in_flight, "drain timed out");
-            return;
+            return false;
         }
         sleep(DRAIN_POLL).await;
+    }
+    true
+}
+
+/// Returns when a model has held a compute slot for too long.
+async fn stuck(compute: &Compute, max_compute: Duration) {
+    while compute.longest_running() <= max_compute {
+        sleep(STUCK_POLL).await;
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
+    time::Duration,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -72,14 +73,15 @@ impl Compute {
     /// Starts the slots' threads. `prepare_thread` runs first on each.
     pub fn new(limits: ComputeLimits, prepare_thread: fn()) -> io::Result<Self> {
         let queue = Mutex::new(Queue::new(&limits));
-        let shared = Arc::new(Shared { queue, work: Condvar::new() });
+        let busy_since = Mutex::new(vec![None; limits.n_slots]);
+        let shared = Arc::new(Shared { queue, work: Condvar::new(), busy_since });
         let compute = Self { shared, limits };
-        for slot in 0..compute.limits.n_slots {
+        for slot in 0..limits.n_slots {
             let shared = compute.shared.clone();
             // Dropping `compute` on an error ends the threads that have started.
             thread::Builder::new().name(format!("compute-{slot}")).spawn(move || {
                 prepare_thread();
-                shared.work();
+                shared.work(slot);
             })?;
         }
         Ok(compute)
@@ -87,6 +89,12 @@ impl Compute {
 
     pub fn limits(&self) -> ComputeLimits {
         self.limits
+    }
+
+    /// How long the oldest job that runs now has been running.
+    pub fn longest_running(&self) -> Duration {
+        let oldest = self.shared.busy_since.lock().iter().flatten().min().copied();
+        oldest.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Runs an invocation on a slot, before anything else that waits.
@@ -141,16 +149,20 @@ type Task = Box<dyn FnOnce() + Send>;
 struct Shared {
     queue: Mutex<Queue<Task>>,
     work: Condvar,
+    /// By slot, if it runs a job.
+    busy_since: Mutex<Vec<Option<Instant>>>,
 }
 
 impl Shared {
     /// One slot's life.
-    fn work(&self) {
+    fn work(&self, slot: usize) {
         let mut queue = self.queue.lock();
         loop {
             if let Some((lane, task)) = queue.pop(Instant::now()) {
                 drop(queue);
+                self.busy_since.lock()[slot] = Some(Instant::now());
                 task();
+                self.busy_since.lock()[slot] = None;
                 queue = self.queue.lock();
                 queue.finish(lane);
                 // A load that may begin only now has no notification of its own left.

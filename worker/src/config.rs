@@ -1,12 +1,17 @@
 //! Every flag of the worker.
 
-use clap::Parser;
+use actix_web::http::Uri;
+use clap::{Parser, value_parser};
 use shared::{id::InstanceId, telemetry::LogFormat};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
+    ops::RangeInclusive,
     path::PathBuf,
 };
+
+/// Up to a day: more is a mistake, and no clock can count every number.
+const SECONDS: RangeInclusive<u64> = 0..=86_400;
 
 /// Where SageMaker puts unpacked models (container contract).
 const SAGEMAKER_MODELS: &str = "/opt/ml/models";
@@ -60,6 +65,10 @@ pub struct MembershipConfig {
     /// A router to register with, `http://host:port`. May be repeated.
     #[arg(long = "router", env = "WORKER_ROUTERS", value_delimiter = ',')]
     pub routers: Vec<String>,
+
+    /// The address at which routers reach this worker, if it is not the one that it is bound to.
+    #[arg(long, env = "WORKER_ADVERTISE")]
+    pub advertise: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -116,6 +125,11 @@ pub struct ModelConfig {
     /// Invocations that may wait for a slot, over all models. Each holds its body in memory.
     #[arg(long, env = "WORKER_MAX_QUEUED_IN_ALL", default_value = "1024")]
     pub max_queued_in_all: NonZeroUsize,
+
+    /// Seconds that one load or invocation may hold a compute slot. Nothing can stop a model that
+    /// runs for ever, so the worker then ends, to be started anew. SageMaker gives a load 360.
+    #[arg(long, env = "WORKER_MAX_COMPUTE_S", default_value_t = 600, value_parser = value_parser!(u64).range(SECONDS))]
+    pub max_compute_s: u64,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -124,16 +138,20 @@ pub struct HttpConfig {
     #[arg(long, env = "WORKER_MAX_BODY_BYTES", default_value_t = 26_214_400)]
     pub max_body_bytes: usize,
 
+    /// Bytes that all request bodies may take at once; more are refused with 503.
+    #[arg(long, env = "WORKER_BODY_BUDGET", default_value_t = 512 << 20)]
+    pub body_budget: usize,
+
     /// Seconds that an invocation may take if the caller names no deadline: SageMaker's 60.
-    #[arg(long, env = "WORKER_INVOCATION_TIMEOUT_S", default_value_t = 60)]
+    #[arg(long, env = "WORKER_INVOCATION_TIMEOUT_S", default_value_t = 60, value_parser = value_parser!(u64).range(SECONDS))]
     pub invocation_timeout_s: u64,
 
     /// Seconds that a load asked for by name may take: SageMaker's 360.
-    #[arg(long, env = "WORKER_LOAD_TIMEOUT_S", default_value_t = 360)]
+    #[arg(long, env = "WORKER_LOAD_TIMEOUT_S", default_value_t = 360, value_parser = value_parser!(u64).range(SECONDS))]
     pub load_timeout_s: u64,
 
     /// Seconds to finish what was accepted after SIGTERM: SageMaker kills after 30.
-    #[arg(long, env = "WORKER_DRAIN_TIMEOUT_S", default_value_t = 25)]
+    #[arg(long, env = "WORKER_DRAIN_TIMEOUT_S", default_value_t = 25, value_parser = value_parser!(u64).range(SECONDS))]
     pub drain_timeout_s: u64,
 }
 
@@ -145,6 +163,12 @@ pub enum InvalidConfig {
         "--allow-invocations-by-address on {0} needs --allow-bucket or --file-root: name where artifacts may come from"
     )]
     OpenToAll(SocketAddr),
+    #[error("routers cannot reach a worker at {0}: name its address with --advertise")]
+    NoAddress(SocketAddr),
+    #[error("--router `{0}` is not `http://host:port`")]
+    BadRouter(String),
+    #[error("--body-budget must be at least --max-body-bytes")]
+    SmallBodyBudget,
 }
 
 impl Config {
@@ -155,6 +179,16 @@ impl Config {
         }
         if self.sagemaker_bind_to_port.is_some() {
             self.access.file_roots.push(PathBuf::from(SAGEMAKER_MODELS));
+        }
+        if !self.membership.routers.is_empty() && self.advertised(0).ip().is_unspecified() {
+            return Err(InvalidConfig::NoAddress(self.address()));
+        }
+        let is_router = |url: &&String| url.parse().is_ok_and(|it: Uri| it.scheme_str().is_some());
+        if let Some(url) = self.membership.routers.iter().find(|url| !is_router(url)) {
+            return Err(InvalidConfig::BadRouter(url.clone()));
+        }
+        if self.http.body_budget < self.http.max_body_bytes {
+            return Err(InvalidConfig::SmallBodyBudget);
         }
         let AccessConfig { allow_invocations_by_address, allow_buckets, file_roots } = &self.access;
         let names_no_place = allow_buckets.is_empty() && file_roots.is_empty();
@@ -171,6 +205,12 @@ impl Config {
             (None, Some(port)) => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
             (None, None) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
         }
+    }
+
+    /// Where routers reach the worker, which is bound to `port`.
+    pub fn advertised(&self, port: u16) -> SocketAddr {
+        let bound = SocketAddr::new(self.address().ip(), port);
+        self.membership.advertise.unwrap_or(bound)
     }
 
     pub fn is_loopback(&self) -> bool {
@@ -192,6 +232,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn config(arguments: &[&str]) -> Result<Config, InvalidConfig> {
         let arguments = ["manifold-worker"].iter().chain(arguments);
@@ -223,20 +264,31 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_routers_cannot_reach_is_told_so() {
+        let everywhere = ["--bind", "0.0.0.0:1", "--router", "http://10.0.0.1:8080"];
+        let error = config(&everywhere).unwrap_err();
+        assert!(matches!(error, InvalidConfig::NoAddress(_)), "{error}");
+        let named = [&everywhere[..], &["--advertise", "10.0.0.2:1"]].concat();
+        assert_eq!(config(&named).unwrap().advertised(1).to_string(), "10.0.0.2:1");
+
+        let error = config(&["--router", "10.0.0.1"]).unwrap_err().to_string();
+        assert_eq!(error, "--router `10.0.0.1` is not `http://host:port`");
+    }
+
+    #[test]
     fn two_addresses_are_refused() {
         let both = ["--bind", "127.0.0.1:1", "--sagemaker-bind-to-port", "2"];
         assert_eq!(config(&both).unwrap_err(), InvalidConfig::TwoAddresses);
     }
 
     #[test]
-    fn documented_flags_exist() {
+    fn every_flag_is_documented_and_every_documented_flag_exists() {
         let page = include_str!("../../docs/configuration.md");
         let section = page.split("## ").find(|it| it.starts_with("Worker ")).unwrap();
+        let documented: BTreeSet<&str> =
+            section.split("`--").skip(1).filter_map(|rest| rest.split(['`', ' ']).next()).collect();
         let command = <Config as clap::CommandFactory>::command();
-        let exists = |flag: &str| command.get_arguments().any(|it| it.get_long() == Some(flag));
-        let flags = section.split("`--").skip(1).filter_map(|rest| rest.split('`').next());
-        for flag in flags {
-            assert!(exists(flag), "--{flag} is documented but does not exist");
-        }
+        let existing = command.get_arguments().filter_map(clap::Arg::get_long);
+        assert_eq!(existing.collect::<BTreeSet<_>>(), documented);
     }
 }

@@ -1,15 +1,18 @@
 //! The models that a platform loaded by name: SageMaker's container contract.
 //!
-//! The platform decides what is loaded, so a model loaded by name holds a lease for as long as it
-//! is registered: it is never evicted, and when there is no room the next load is answered with
+//! The platform decides what is loaded, so a model loaded by name is pinned for as long as it is
+//! registered: it is never evicted, and when there is no room the next load is answered with
 //! 507, on which the platform unloads others itself.
 
 use crate::{
-    actors::model_cache::{AcquireError, Acquired, ModelCache},
-    actors::replica::Replica,
-    lease::Lease,
+    actors::{
+        model_cache::{AcquireError, Acquired, ModelCache},
+        replica::Replica,
+    },
+    lease::{Lease, Pin},
 };
 use parking_lot::Mutex;
+use ractor::ActorId;
 use shared::{address::ArtifactAddress, api::error::ErrorKind};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -71,7 +74,11 @@ struct Named {
 #[derive(Debug)]
 enum NamedState {
     Loading,
-    Loaded { _lease: Lease },
+    Loaded {
+        /// Which replica is pinned: another may have taken a dead one's place.
+        replica: ActorId,
+        _pin: Pin,
+    },
     Unloading,
 }
 
@@ -92,7 +99,7 @@ impl ContractModels {
         self.claim(&name, url, &address)?;
         let this = self.clone();
         let load = tokio::spawn(async move {
-            let outcome = this.cache.acquire(&address).await;
+            let outcome = this.pinned(&address).await;
             this.settle(&name, outcome)
         });
         load.await.unwrap_or(Err(AcquireError::LoadPanicked.into()))
@@ -104,9 +111,8 @@ impl ContractModels {
         let this = self.clone();
         let name = name.to_owned();
         let unload = tokio::spawn(async move {
-            if !this.is_needed(&address) {
-                this.cache.unload(&address).await;
-            }
+            // A pin of another name keeps it.
+            this.cache.unload(&address).await;
             this.models.lock().remove(&name);
         });
         // A panic of the task would be a bug of ours; the name is then still there to see.
@@ -117,10 +123,10 @@ impl ContractModels {
     /// Returns a replica to run one invocation on. Waits only if the model died and has to be
     /// loaded anew.
     pub async fn acquire(&self, name: &str) -> Result<Acquired, ContractError> {
-        let address = self.address(name)?;
+        let (address, pinned) = self.loaded(name)?;
         let acquired = self.cache.acquire(&address).await?;
-        if acquired.waited.is_some() {
-            self.hold(name, &acquired.replica);
+        if acquired.replica.id() != pinned {
+            self.pin_anew(name, &acquired.replica);
         }
         Ok(acquired)
     }
@@ -161,16 +167,27 @@ impl ContractModels {
         }
     }
 
+    /// Loads an artifact and pins it: again if it is let go in between, which takes an unload of
+    /// another name at that very moment.
+    async fn pinned(&self, address: &ArtifactAddress) -> Result<NamedState, AcquireError> {
+        loop {
+            let Acquired { replica, lease, .. } = self.cache.acquire(address).await?;
+            if let Some(pin) = lease.pin() {
+                return Ok(NamedState::Loaded { replica: replica.id(), _pin: pin });
+            }
+        }
+    }
+
     fn settle(
         &self,
         name: &str,
-        outcome: Result<Acquired, AcquireError>,
+        outcome: Result<NamedState, AcquireError>,
     ) -> Result<(), ContractError> {
         let mut models = self.models.lock();
         match outcome {
-            Ok(Acquired { lease, .. }) => {
+            Ok(loaded) => {
                 let model = models.get_mut(name).expect("a loading name stays registered");
-                model.state = NamedState::Loaded { _lease: lease };
+                model.state = loaded;
                 Ok(())
             }
             Err(error) => {
@@ -180,24 +197,27 @@ impl ContractModels {
         }
     }
 
-    fn address(&self, name: &str) -> Result<ArtifactAddress, ContractError> {
-        let models = self.models.lock();
-        let loaded = models.get(name).filter(|model| model.is_loaded());
-        let address = loaded.map(|model| model.address.clone());
-        address.ok_or_else(|| ContractError::NotFound(name.to_owned()))
-    }
-
-    /// Holds the replica that took a dead one's place.
-    fn hold(&self, name: &str, replica: &Replica) {
-        let mut models = self.models.lock();
-        if let Some(model) = models.get_mut(name).filter(|model| model.is_loaded())
-            && let Some(lease) = replica.leases().lease()
-        {
-            model.state = NamedState::Loaded { _lease: lease };
+    /// Returns a loaded name's artifact and the replica that is pinned for it.
+    fn loaded(&self, name: &str) -> Result<(ArtifactAddress, ActorId), ContractError> {
+        match self.models.lock().get(name) {
+            Some(Named { address, state: NamedState::Loaded { replica, .. }, .. }) => {
+                Ok((address.clone(), *replica))
+            }
+            _ => Err(ContractError::NotFound(name.to_owned())),
         }
     }
 
-    /// Gives up the lease of a loaded name.
+    /// Pins the replica that took a dead one's place.
+    fn pin_anew(&self, name: &str, replica: &Replica) {
+        let mut models = self.models.lock();
+        if let Some(model) = models.get_mut(name).filter(|model| model.is_loaded())
+            && let Some(pin) = replica.leases().lease().and_then(Lease::pin)
+        {
+            model.state = NamedState::Loaded { replica: replica.id(), _pin: pin };
+        }
+    }
+
+    /// Gives up the pin of a loaded name.
     fn release(&self, name: &str) -> Result<ArtifactAddress, ContractError> {
         let mut models = self.models.lock();
         let model = models.get_mut(name);
@@ -205,13 +225,6 @@ impl ContractModels {
         let model = loaded.ok_or_else(|| ContractError::NotFound(name.to_owned()))?;
         model.state = NamedState::Unloading;
         Ok(model.address.clone())
-    }
-
-    fn is_needed(&self, address: &ArtifactAddress) -> bool {
-        self.models
-            .lock()
-            .values()
-            .any(|model| model.address == *address && !matches!(model.state, NamedState::Unloading))
     }
 }
 

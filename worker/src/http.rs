@@ -1,9 +1,12 @@
 //! The worker's HTTP face: one line per route.
 
+mod body;
 mod contract;
 mod error;
 mod health;
 mod invocations;
+
+pub use body::Bodies;
 
 use crate::{
     actors::{instance::Instance, model_cache::ModelCache},
@@ -28,6 +31,7 @@ pub struct Face {
     pub metrics: Metrics,
     pub registry: Arc<Registry>,
     pub config: HttpConfig,
+    pub bodies: Bodies,
     /// Whether `POST /invocations` may name any artifact.
     pub serves_by_address: bool,
     /// Set when the instance takes nothing new.

@@ -1,6 +1,9 @@
 //! The worker: one instance of a Manifold cluster, or a SageMaker multi-model container by itself.
 
-use clap::Parser as _;
+use clap::{
+    Parser as _,
+    error::ErrorKind::{DisplayHelp, DisplayVersion},
+};
 use shared::shutdown;
 use std::process::ExitCode;
 use tracing::{error, info};
@@ -14,7 +17,8 @@ async fn main() -> ExitCode {
     let config = match Config::try_parse().map(Config::validate) {
         Ok(Ok(config)) => config,
         Ok(Err(error)) => return bad_config(&error.to_string()),
-        Err(error) => error.exit(),
+        Err(help) if [DisplayHelp, DisplayVersion].contains(&help.kind()) => help.exit(),
+        Err(error) => return bad_config(first_line(&error.to_string())),
     };
     shared::telemetry::init(config.log_format);
     if config.exit_with_parent {
@@ -31,6 +35,12 @@ async fn main() -> ExitCode {
     };
     // Whoever ran too long for the drain may still be inside LibTorch.
     shutdown::exit_now(code)
+}
+
+/// What is wrong; the rest of clap's text is about usage.
+fn first_line(error: &str) -> &str {
+    let line = error.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 #[expect(clippy::print_stderr, reason = "logging has not begun")]

@@ -16,6 +16,8 @@ pub struct Metrics {
     pub cache: CacheMetrics,
     pub replica: ReplicaMetrics,
     pub memory: MemoryMetrics,
+    /// By the kind of their error.
+    pub failed_invocations: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl Metrics {
@@ -24,6 +26,8 @@ impl Metrics {
         metrics.cache.register(registry);
         metrics.replica.register(registry);
         metrics.memory.register(registry);
+        let help = "Invocations that were not answered as asked, by kind of error";
+        registry.register("failed_invocations", help, metrics.failed_invocations.clone());
         metrics
     }
 }
@@ -72,7 +76,7 @@ impl CacheMetrics {
         registry.register_with_unit("loading_wait", help, Unit::Seconds, histogram);
         let help = "From asking for an artifact until it is unpacked on disk";
         registry.register_with_unit("artifact_fetch", help, Unit::Seconds, self.fetch.0.clone());
-        let help = "From an unpacked artifact to a model that can serve";
+        let help = "Constructing a model, from its turn until it can serve";
         registry.register_with_unit("model_load", help, Unit::Seconds, self.load.0.clone());
         let help = "Loads that ended without a model";
         registry.register("failed_loads", help, self.failed_loads.clone());

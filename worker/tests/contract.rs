@@ -134,7 +134,7 @@ async fn lists_come_in_pages_and_an_exactly_full_last_page_ends_them() {
 }
 
 #[tokio::test]
-async fn a_load_that_finds_no_room_is_507_and_models_loaded_by_name_stay() {
+async fn a_load_that_finds_no_room_is_507() {
     let worker = Worker::start(&["--memory-budget", "1000"]).await;
     let model = worker.model("large");
     let hint = "[model]\nfile = \"model.pt\"\nmemory_bytes = 5000\n";
@@ -143,6 +143,38 @@ async fn a_load_that_finds_no_room_is_507_and_models_loaded_by_name_stay() {
     let body = json!({ "model_name": "large", "url": model });
     let (status, body) = worker.json(worker.call(Method::POST, "/models").json(&body)).await;
     assert_eq!((status.as_u16(), &body["type"]), (507, &json!("insufficient-memory")));
+}
+
+#[tokio::test]
+async fn an_artifact_with_two_names_stays_until_both_are_gone() {
+    let worker = Worker::start(&[]).await;
+    let url = worker.model("shared");
+    for name in ["a", "b"] {
+        let body = json!({ "model_name": name, "url": url });
+        assert_eq!(worker.json(worker.call(Method::POST, "/models").json(&body)).await.0, 200);
+    }
+    assert_eq!(worker.json(worker.call(Method::DELETE, "/models/a")).await.0, 200);
+
+    let answer = worker.call(Method::POST, "/models/b/invoke").body("x").send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["x-manifold-cache"].as_bytes()),
+        (200, &b"hit"[..])
+    );
+
+    assert_eq!(worker.json(worker.call(Method::DELETE, "/models/b")).await.0, 200);
+    let metrics = worker.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("worker_failed_loads_total 0"), "{metrics}");
+    assert!(worker.names("").await.0.is_empty());
+}
+
+#[tokio::test]
+async fn failed_invocations_are_counted_by_kind() {
+    let worker = Worker::start(&[]).await;
+    let call = worker.call(Method::POST, "/models/absent/invoke").body("x");
+    assert_eq!(call.send().await.unwrap().status(), 404);
+    let metrics = worker.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    let line = "worker_failed_invocations_total{kind=\"model-not-found\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ pub async fn spawn(parts: EvictorParts, supervisor: ActorCell) -> Result<(), Spa
 #[derive(Clone, Debug)]
 enum Message {
     Tick,
+    /// The allocator has given back what it kept for later.
+    Purged,
 }
 
 // === Actor ===
@@ -63,7 +65,7 @@ impl Actor for EvictorActor {
         parts: EvictorParts,
     ) -> Result<State, ActorProcessingErr> {
         myself.send_interval(INTERVAL, || Message::Tick);
-        Ok(State { parts })
+        Ok(State { myself, parts, is_purging: false })
     }
 
     async fn handle(
@@ -74,6 +76,7 @@ impl Actor for EvictorActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Tick => state.tick(),
+            Message::Purged => state.purged(),
         }
         Ok(())
     }
@@ -82,7 +85,9 @@ impl Actor for EvictorActor {
 // === State and handlers, in the order of the messages ===
 
 struct State {
+    myself: ActorRef<Message>,
     parts: EvictorParts,
+    is_purging: bool,
 }
 
 impl State {
@@ -93,11 +98,95 @@ impl State {
         metrics.resident_bytes.set(cache.used_bytes().cast_signed());
         metrics.resident_models.set(i64::try_from(cache.n_resident()).unwrap_or(i64::MAX));
         cache.set_budget(budget::model_budget(*configured_bytes, sample.limit_bytes, *idle_bytes));
-        let shed_bytes = budget::shed_bytes(&sample);
-        if shed_bytes > 0 {
-            // What the allocator keeps for later goes first; models go if the next look says so too.
-            allocator::purge();
-            cache.relieve(shed_bytes);
+        if budget::shed_bytes(&sample) > 0 && !self.is_purging {
+            self.is_purging = true;
+            let myself = self.myself.clone();
+            tokio::task::spawn_blocking(move || {
+                allocator::purge();
+                // A stopping evictor purges no more.
+                let _ = myself.cast(Message::Purged);
+            });
         }
+    }
+
+    /// What the allocator kept has gone; models go only if that was not enough.
+    fn purged(&mut self) {
+        self.is_purging = false;
+        let shed_bytes = budget::shed_bytes(&self.parts.probe.sample());
+        if shed_bytes > 0 {
+            self.parts.cache.relieve(shed_bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        actors::model_cache::fixture::{Fixture, MIB},
+        memory::{cgroup::Reading, probe::MemorySample},
+    };
+    use std::{
+        collections::VecDeque,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    const LIMIT: u64 = 100 * MIB;
+
+    /// Tells what a test wrote down, one number of used bytes at each look; then nothing is used.
+    #[derive(Debug)]
+    struct Scripted {
+        used: VecDeque<u64>,
+        n_looks: Arc<AtomicUsize>,
+    }
+
+    impl MemoryProbe for Scripted {
+        fn sample(&mut self) -> MemorySample {
+            self.n_looks.fetch_add(1, Ordering::SeqCst);
+            let used_bytes = self.used.pop_front().unwrap_or(0);
+            let fullest = Reading { limit_bytes: LIMIT, used_bytes };
+            MemorySample { limit_bytes: LIMIT, fullest, ..MemorySample::default() }
+        }
+    }
+
+    /// Loads an idle model, shows an evictor these numbers, and says whether the model stayed.
+    async fn stays(used: &[u64]) -> bool {
+        let fixture = Fixture::new().await;
+        let model = fixture.model("a");
+        fixture.use_once(&model).await;
+        let n_looks = Arc::new(AtomicUsize::new(0));
+        let used = used.iter().copied().collect();
+        let parts = EvictorParts {
+            cache: fixture.cache.clone(),
+            probe: Box::new(Scripted { used, n_looks: Arc::clone(&n_looks) }),
+            configured_bytes: Some(3 * MIB),
+            idle_bytes: 0,
+            metrics: MemoryMetrics::default(),
+        };
+        spawn(parts, fixture.instance.supervisor()).await.unwrap();
+        while n_looks.load(Ordering::SeqCst) < 5 {
+            tokio::task::yield_now().await;
+        }
+        // What the cache was told before, it has done before it answers this.
+        fixture.cache.unload(&fixture.model("absent")).await;
+        fixture.is_resident(&model)
+    }
+
+    #[tokio::test]
+    async fn idle_models_go_when_memory_stays_short() {
+        assert!(!stays(&[LIMIT, LIMIT]).await);
+    }
+
+    #[tokio::test]
+    async fn models_stay_when_the_allocator_gave_back_enough() {
+        assert!(stays(&[LIMIT, LIMIT / 2]).await);
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_while_there_is_memory() {
+        assert!(stays(&[LIMIT / 2]).await);
     }
 }

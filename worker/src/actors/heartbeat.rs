@@ -9,13 +9,14 @@
 //! Its supervisor, `Instance`, ends the process: an instance that no router knows is of no use.
 
 use super::model_cache::ModelCache;
+use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use shared::{
     api::membership::{Heartbeat as Report, InstanceState},
     id::InstanceId,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, watch};
+use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 /// A third of the router's lease of 3 s: two may be lost.
@@ -78,11 +79,12 @@ impl Actor for HeartbeatActor {
         myself: ActorRef<Message>,
         parts: HeartbeatParts,
     ) -> Result<State, ActorProcessingErr> {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        // A proxy of the environment is for the world, not for routers.
+        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
         let router = |url: &String| Router {
             url: format!("{}/manifold/v1/instances/{}", url.trim_end_matches('/'), parts.instance),
             turn: Arc::new(Semaphore::new(1)),
-            is_known: watch::Sender::new(false),
+            is_registered: Arc::default(),
         };
         let routers = parts.routers.iter().map(router).collect();
         // The first report goes out now, the others by the clock.
@@ -120,8 +122,8 @@ struct Router {
     url: String,
     /// Held while a report is under way.
     turn: Arc<Semaphore>,
-    /// Whether the last report arrived; news of a change is logged.
-    is_known: watch::Sender<bool>,
+    /// Whether the last report was taken, if there was one; news of a change is logged.
+    is_registered: Arc<Mutex<Option<bool>>>,
 }
 
 impl State {
@@ -177,16 +179,18 @@ impl State {
 }
 
 impl Router {
-    /// Logs when a router is found or lost, not at every report.
+    /// Logs when a router takes reports and when it no longer does, not at every report.
     fn note(&self, answer: Result<reqwest::Response, reqwest::Error>) {
-        let was_known = self.is_known.send_replace(answer.is_ok());
+        let is_registered = Some(answer.is_ok());
+        if mem::replace(&mut *self.is_registered.lock(), is_registered) == is_registered {
+            return;
+        }
         match answer {
-            Ok(_) if !was_known => info!(url = self.url, "registered with router"),
-            Err(error) if was_known => {
+            Ok(_) => info!(url = self.url, "registered with router"),
+            Err(error) => {
                 let error = shared::telemetry::Chain(&error);
-                warn!(url = self.url, %error, "router does not answer");
+                warn!(url = self.url, %error, "router does not take reports");
             }
-            Ok(_) | Err(_) => {}
         }
     }
 }

@@ -18,6 +18,9 @@
 mod load;
 mod state;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 use crate::{
     actors::{fetcher::Fetcher, replica::Replica},
     artifact::FetchError,
@@ -35,8 +38,8 @@ use shared::{address::ArtifactAddress, api::error::ErrorKind};
 use state::State;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-/// Loads that may wait for the store, for room or for a slot at the same time. Each holds its
-/// waiting invocations' bodies, so there is a bound; 64 is more than any instance works off in
+/// Loads that may wait for the store, for room or for a slot at the same time. Each holds the bodies
+/// of up to `max_queued` invocations, so there is a bound; 64 is more than any instance works off in
 /// the minute that an invocation waits.
 const MAX_LOADS: usize = 64;
 
@@ -59,7 +62,7 @@ pub struct ModelCacheParts {
     pub runtime: Arc<dyn Runtime>,
     pub compute: Arc<Compute>,
     pub budget_bytes: u64,
-    /// Invocations that may wait and run at once, per replica.
+    /// Invocations that may wait for a load, and that may wait for and run on a replica.
     pub max_queued: usize,
     pub metrics: CacheMetrics,
     pub replica_metrics: ReplicaMetrics,
@@ -87,6 +90,8 @@ pub enum AcquireError {
     NoRoom { needed_bytes: u64, budget_bytes: u64 },
     #[error("{MAX_LOADS} models are loading already")]
     Overloaded,
+    #[error("{0} invocations wait for the model to load already")]
+    QueueFull(usize),
     #[error("loading the model failed unexpectedly")]
     LoadPanicked,
     #[error("the model did not load: {0}")]
@@ -101,7 +106,7 @@ impl AcquireError {
             Self::Fetch(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
             Self::NoRoom { .. } => ErrorKind::InsufficientMemory,
-            Self::Overloaded => ErrorKind::Overloaded,
+            Self::Overloaded | Self::QueueFull(_) => ErrorKind::Overloaded,
             Self::LoadPanicked | Self::Compute(ComputeError::Panicked(_)) => ErrorKind::BadArtifact,
             Self::Compute(error) => error.kind(),
             Self::Stopping => ErrorKind::Draining,
@@ -152,7 +157,8 @@ impl ModelCache {
             .unwrap_or(Err(AcquireError::Stopping))
     }
 
-    /// Unloads an artifact when its last lease is returned; answers when its memory is free.
+    /// Unloads an artifact that nobody has pinned, when its last lease is returned; answers when its
+    /// memory is free.
     pub async fn unload(&self, address: &ArtifactAddress) {
         let address = address.clone();
         // A stopping cache has unloaded everything.
@@ -176,9 +182,9 @@ impl ModelCache {
         self.snapshot.load().residents.len()
     }
 
-    /// Leases held now: invocations that run or wait on a resident model.
+    /// Invocations that run or wait on a resident model.
     pub fn n_in_flight(&self) -> usize {
-        self.snapshot.load().residents.values().map(|replica| replica.leases().count()).sum()
+        self.snapshot.load().residents.values().map(|replica| replica.leases().n_passing()).sum()
     }
 
     /// What resident models cost now, bytes.
@@ -226,7 +232,7 @@ enum Message {
 }
 
 type Reply = RpcReplyPort<Result<Acquired, AcquireError>>;
-type ReserveReply = RpcReplyPort<Result<load::Reservation, AcquireError>>;
+type ReserveReply = RpcReplyPort<Result<load::Reservation, load::NoRoom>>;
 
 // === Actor ===
 
@@ -255,7 +261,7 @@ impl Actor for ModelCacheActor {
         match message {
             Message::Acquire { address, reply } => state.acquire(address, reply),
             Message::Reserve { expected, reply } => state.reserve(expected, reply),
-            Message::LoadFinished { address, outcome } => state.load_finished(address, outcome),
+            Message::LoadFinished { address, outcome } => state.load_finished(&address, outcome),
             Message::Unload { address, reply } => state.unload(&address, reply),
             Message::UnloadFinished { size_bytes } => state.unload_finished(size_bytes),
             Message::SetBudget { budget_bytes } => state.set_budget(budget_bytes),

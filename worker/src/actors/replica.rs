@@ -21,7 +21,7 @@ use crate::{
     runtime::{Footprint, Model, ModelInput, ModelOutput, RuntimeError},
 };
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
-use shared::api::error::ErrorKind;
+use shared::{address::ArtifactAddress, api::error::ErrorKind};
 use std::sync::{Arc, Weak};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -34,6 +34,7 @@ pub struct Replica {
     actor: ActorRef<Message>,
     leases: Arc<Leases>,
     permits: Arc<Semaphore>,
+    max_queued: usize,
     /// Weak, so that no snapshot of the cache keeps an evicted model in memory.
     model: Weak<dyn Model>,
 }
@@ -41,6 +42,8 @@ pub struct Replica {
 /// What a replica is made of.
 #[derive(Debug)]
 pub struct ReplicaParts {
+    /// Whose replica it is, for the log.
+    pub address: ArtifactAddress,
     pub model: Arc<dyn Model>,
     pub leases: Arc<Leases>,
     pub compute: Arc<Compute>,
@@ -52,12 +55,14 @@ pub struct ReplicaParts {
 /// Why a replica did not answer an invocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvokeError {
-    #[error("the model's queue is full: {0} invocations wait already")]
+    #[error("the model's queue is full: {0} invocations wait or run already")]
     Overloaded(usize),
     #[error("the model did not answer in time")]
     TimedOut,
     #[error("the model died of another invocation before this one began")]
     Died,
+    #[error("the model panicked: {0}")]
+    Panicked(String),
     #[error("the model did not run: {0}")]
     Compute(ComputeError),
     #[error(transparent)]
@@ -69,6 +74,7 @@ impl InvokeError {
         match self {
             Self::Overloaded(_) | Self::Died => ErrorKind::Overloaded,
             Self::TimedOut => ErrorKind::TimedOut,
+            Self::Panicked(_) => ErrorKind::ModelFailed,
             Self::Compute(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
         }
@@ -78,11 +84,12 @@ impl InvokeError {
 impl Replica {
     pub async fn spawn(parts: ReplicaParts, supervisor: ActorCell) -> Result<Self, SpawnErr> {
         let leases = Arc::clone(&parts.leases);
-        let permits = Arc::new(Semaphore::new(parts.max_queued));
+        let max_queued = parts.max_queued;
+        let permits = Arc::new(Semaphore::new(max_queued));
         let model = Arc::downgrade(&parts.model);
         // Unnamed: ractor's registry is global, and tests run many workers in one process.
         let (actor, _) = Actor::spawn_linked(None, ReplicaActor, parts, supervisor).await?;
-        Ok(Self { actor, leases, permits, model })
+        Ok(Self { actor, leases, permits, max_queued, model })
     }
 
     pub fn id(&self) -> ActorId {
@@ -108,7 +115,7 @@ impl Replica {
     ) -> Result<ModelOutput, InvokeError> {
         let permits = Arc::clone(&self.permits);
         let permit =
-            permits.try_acquire_owned().map_err(|_| InvokeError::Overloaded(self.queued()))?;
+            permits.try_acquire_owned().map_err(|_| InvokeError::Overloaded(self.max_queued))?;
         let hold = Hold { _lease: lease, _permit: permit };
         let caller = Arc::new(());
         let abandoned = Arc::downgrade(&caller);
@@ -125,10 +132,6 @@ impl Replica {
         // If the actor is gone already, so is its model.
         let _ = ractor::call!(self.actor, |reply| Message::Unload { reply });
     }
-
-    fn queued(&self) -> usize {
-        self.leases.count()
-    }
 }
 
 // === Messages ===
@@ -136,7 +139,7 @@ impl Replica {
 #[derive(Debug)]
 enum Message {
     Invoke(Invocation),
-    Panicked { error: String },
+    Panicked { text: String },
     Unload { reply: RpcReplyPort<()> },
 }
 
@@ -174,8 +177,8 @@ impl Actor for ReplicaActor {
         myself: ActorRef<Message>,
         parts: ReplicaParts,
     ) -> Result<State, ActorProcessingErr> {
-        let ReplicaParts { model, leases, compute, metrics, .. } = parts;
-        Ok(State { myself, model: Some(model), leases, compute, metrics })
+        let ReplicaParts { address, model, leases, compute, metrics, max_queued: _ } = parts;
+        Ok(State { myself, address, model: Some(model), leases, compute, metrics })
     }
 
     async fn handle(
@@ -186,7 +189,9 @@ impl Actor for ReplicaActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Invoke(invocation) => state.invoke(invocation),
-            Message::Panicked { error } => return Err(error.into()),
+            Message::Panicked { text } => {
+                return Err(format!("{}: {text}", state.address).into());
+            }
             Message::Unload { reply } => state.unload(reply),
         }
         Ok(())
@@ -197,6 +202,7 @@ impl Actor for ReplicaActor {
 
 struct State {
     myself: ActorRef<Message>,
+    address: ArtifactAddress,
     /// `None` once unloaded.
     model: Option<Arc<dyn Model>>,
     leases: Arc<Leases>,
@@ -217,6 +223,8 @@ impl State {
             let job = move || {
                 // Returned with the answer, or dropped by an unwinding panic: never kept longer.
                 let _hold = hold;
+                // Before the hold: who finds the replica idle counts on the model being gone.
+                let model = model;
                 metrics.queue.0.observe(queued.elapsed().as_secs_f64());
                 if abandoned.strong_count() == 0 {
                     return Err(InvokeError::TimedOut);
@@ -226,14 +234,15 @@ impl State {
                 metrics.invoke.0.observe(started.elapsed().as_secs_f64());
                 output.map_err(InvokeError::from)
             };
-            let outcome = compute.invoke(deadline, job).await.unwrap_or_else(|error| {
-                if let ComputeError::Panicked(_) = error {
+            let outcome = compute.invoke(deadline, job).await.unwrap_or_else(|error| match error {
+                ComputeError::Panicked(text) => {
                     // From now on the cache loads the model anew for whoever asks.
                     leases.close();
                     // If the actor is gone, another invocation has reported it.
-                    let _ = myself.cast(Message::Panicked { error: error.to_string() });
+                    let _ = myself.cast(Message::Panicked { text: text.clone() });
+                    Err(InvokeError::Panicked(text))
                 }
-                Err(InvokeError::Compute(error))
+                error => Err(InvokeError::Compute(error)),
             });
             answer(reply, outcome);
         });

@@ -33,6 +33,19 @@ fn hold(compute: &Arc<Compute>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()
     (release, held)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_does_not_end_is_seen() {
+    let compute = Arc::new(compute(2));
+    assert_eq!(compute.longest_running(), Duration::ZERO);
+    let (release, held) = hold(&compute);
+    assert!(compute.longest_running() > Duration::ZERO);
+    drop(release);
+    held.await.expect("the job ends");
+    while compute.longest_running() > Duration::ZERO {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_job_gives_its_value() {
     let compute = compute(2);

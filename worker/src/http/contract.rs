@@ -1,16 +1,16 @@
 //! `/models`: SageMaker's container contract for multi-model hosting (developer guide, "Build your
 //! own container for multi-model endpoints"). Requests are `snake_case`, answers `camelCase`.
 
-use super::{Face, error::HttpError, invocations::read};
+use super::{Face, error::HttpError};
 use crate::contract::{Listed, MAX_PAGE};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use shared::address::ArtifactAddress;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// A name may be any hash the platform likes; MMS and Triton take these characters.
-const MAX_NAME_CHARS: usize = 1024;
+/// A name may be any hash the platform likes; none is near this long.
+const MAX_NAME_BYTES: usize = 1024;
 
 #[derive(Debug, Deserialize)]
 struct LoadRequest {
@@ -61,21 +61,22 @@ pub(super) async fn list(
 
 /// `POST /models`: answers when the model can serve.
 pub(super) async fn load(
+    request: HttpRequest,
     body: web::Payload,
     face: web::Data<Face>,
 ) -> Result<HttpResponse, HttpError> {
-    let body = read(body, &face).await?;
+    let deadline = deadline(&face);
+    let body = face.bodies.read(&request, body, deadline).await?;
     let LoadRequest { model_name, url } = serde_json::from_slice(&body).map_err(|error| {
         HttpError::BadRequest(format!("the body is not a load request: {error}"))
     })?;
-    if model_name.is_empty() || model_name.len() > MAX_NAME_CHARS {
-        let message = format!("model_name must have 1 to {MAX_NAME_CHARS} characters");
+    if model_name.is_empty() || model_name.len() > MAX_NAME_BYTES {
+        let message = format!("model_name must have 1 to {MAX_NAME_BYTES} bytes");
         return Err(HttpError::BadRequest(message));
     }
     let address = address(&url)?;
-    let patience = Duration::from_secs(face.config.load_timeout_s);
     let load = face.contract.load(model_name.clone(), url, address);
-    timeout(patience, load).await.map_err(|_| HttpError::StillLoading)??;
+    timeout_at(deadline, load).await.map_err(|_| HttpError::StillLoading)??;
     let status = serde_json::json!({ "status": format!("Model \"{model_name}\" loaded") });
     Ok(HttpResponse::Ok().json(status))
 }
@@ -92,9 +93,15 @@ pub(super) async fn unload(
     name: web::Path<String>,
     face: web::Data<Face>,
 ) -> Result<HttpResponse, HttpError> {
-    face.contract.unload(&name).await?;
+    let unload = face.contract.unload(&name);
+    timeout_at(deadline(&face), unload).await.map_err(|_| HttpError::StillInUse)??;
     let status = serde_json::json!({ "status": format!("Model \"{name}\" unregistered") });
     Ok(HttpResponse::Ok().json(status))
+}
+
+/// When the platform stops waiting for a load or an unload.
+fn deadline(face: &Face) -> Instant {
+    Instant::now() + Duration::from_secs(face.config.load_timeout_s)
 }
 
 /// The platform gives a folder, `/opt/ml/models/<hash>/model`; others may give an address.

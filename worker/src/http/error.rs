@@ -25,6 +25,12 @@ pub(super) enum HttpError {
     TimedOut,
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
+    #[error("the request body did not arrive in time")]
+    SlowBody,
+    #[error("too many request bodies are held at once")]
+    BodiesFull,
+    #[error("the model is still in use; it is unloaded afterwards")]
+    StillInUse,
     #[error(transparent)]
     Acquire(#[from] AcquireError),
     #[error(transparent)]
@@ -34,13 +40,14 @@ pub(super) enum HttpError {
 }
 
 impl HttpError {
-    fn kind(&self) -> ErrorKind {
+    pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadRequest(_) | Self::TooLarge(_) => ErrorKind::BadRequest,
+            Self::BadRequest(_) | Self::TooLarge(_) | Self::SlowBody => ErrorKind::BadRequest,
             Self::ByAddressForbidden => ErrorKind::Forbidden,
             Self::Draining => ErrorKind::Draining,
             Self::StillLoading => ErrorKind::StillLoading,
-            Self::TimedOut => ErrorKind::TimedOut,
+            Self::TimedOut | Self::StillInUse => ErrorKind::TimedOut,
+            Self::BodiesFull => ErrorKind::Overloaded,
             Self::Acquire(error) => error.kind(),
             Self::Invoke(error) => error.kind(),
             Self::Contract(error) => error.kind(),
@@ -51,8 +58,10 @@ impl HttpError {
 impl ResponseError for HttpError {
     fn error_response(&self) -> HttpResponse {
         let mut response = response(self.kind(), &self.to_string());
-        if let Self::TooLarge(_) = self {
-            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+        match self {
+            Self::TooLarge(_) => *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SlowBody => *response.status_mut() = StatusCode::REQUEST_TIMEOUT,
+            _ => {}
         }
         response
     }

@@ -15,6 +15,7 @@ use actix_web::{
 use shared::{
     address::ArtifactAddress,
     api::invocation::{ARTIFACT, CACHE, DEADLINE_MS, INVOCATION_ID, LOAD_MS},
+    telemetry::Chain,
 };
 use std::{
     sync::{
@@ -24,7 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// A replica may die of another invocation while this one waits; the second try gets a new one.
 const MAX_TRIES: usize = 2;
@@ -38,12 +39,16 @@ pub(super) async fn by_address(
     if !face.serves_by_address {
         return Err(HttpError::ByAddressForbidden);
     }
-    let _in_flight = accept(&face)?;
-    let deadline = deadline(&request, &face)?;
-    let address = address(&request)?;
-    let body = read(body, &face).await?;
-    let input = input(&request, body)?;
-    invoke(&face, &request, input, deadline, async || Ok(face.cache.acquire(&address).await?)).await
+    noted(&face, &request, async {
+        let _in_flight = accept(&face)?;
+        let deadline = deadline(&request, &face)?;
+        let address = address(&request)?;
+        let body = face.bodies.read(&request, body, deadline).await?;
+        let input = input(&request, body)?;
+        let acquire = async || Ok(face.cache.acquire(&address).await?);
+        invoke(&face, &request, input, deadline, acquire).await
+    })
+    .await
 }
 
 /// Runs a model that was loaded by name.
@@ -53,11 +58,37 @@ pub(super) async fn by_name(
     body: web::Payload,
     face: web::Data<Face>,
 ) -> Result<HttpResponse, HttpError> {
-    let _in_flight = accept(&face)?;
-    let deadline = deadline(&request, &face)?;
-    let body = read(body, &face).await?;
-    let input = input(&request, body)?;
-    invoke(&face, &request, input, deadline, async || Ok(face.contract.acquire(&name).await?)).await
+    noted(&face, &request, async {
+        let _in_flight = accept(&face)?;
+        let deadline = deadline(&request, &face)?;
+        let body = face.bodies.read(&request, body, deadline).await?;
+        let input = input(&request, body)?;
+        let acquire = async || Ok(face.contract.acquire(&name).await?);
+        invoke(&face, &request, input, deadline, acquire).await
+    })
+    .await
+}
+
+/// Counts and logs an invocation that fails; one that is answered is counted on its way.
+async fn noted(
+    face: &Face,
+    request: &HttpRequest,
+    invocation: impl Future<Output = Result<HttpResponse, HttpError>>,
+) -> Result<HttpResponse, HttpError> {
+    let outcome = invocation.await;
+    if let Err(error) = &outcome {
+        let kind = error.kind();
+        face.metrics.failed_invocations.get_or_create(&[("kind", kind.as_str())]).inc();
+        let id = header(request, INVOCATION_ID).ok().flatten().unwrap_or_default();
+        let artifact = header(request, ARTIFACT).ok().flatten().unwrap_or(request.path());
+        // The client's own mistakes are its own business.
+        if kind.status() >= 500 {
+            warn!(invocation_id = id, artifact, kind = kind.as_str(), error = %Chain(error), "invocation failed");
+        } else {
+            debug!(invocation_id = id, artifact, kind = kind.as_str(), error = %Chain(error), "invocation failed");
+        }
+    }
+    outcome
 }
 
 /// Acquires a replica, invokes it, answers.
@@ -70,9 +101,9 @@ async fn invoke(
 ) -> Result<HttpResponse, HttpError> {
     for _ in 0..MAX_TRIES {
         let acquired = timeout_at(deadline, acquire()).await;
-        let acquired = acquired.map_err(|_| HttpError::StillLoading)??;
+        let acquired = acquired.unwrap_or(Err(HttpError::StillLoading));
         count(face, &acquired);
-        let Acquired { replica, lease, waited } = acquired;
+        let Acquired { replica, lease, waited } = acquired?;
         let invoked = timeout_at(deadline, replica.invoke(lease, input.clone(), deadline)).await;
         match invoked.map_err(|_| HttpError::TimedOut)? {
             // It surely never began, and the model is loaded anew for who asks now.
@@ -103,14 +134,6 @@ fn answer(request: &HttpRequest, output: ModelOutput, waited: Option<Duration>) 
     response.body(output.body)
 }
 
-/// Reads a request's body whole, within the bound.
-pub(super) async fn read(body: web::Payload, face: &Face) -> Result<web::Bytes, HttpError> {
-    let max_bytes = face.config.max_body_bytes;
-    let body = body.to_bytes_limited(max_bytes).await;
-    let body = body.map_err(|_| HttpError::TooLarge(max_bytes))?;
-    body.map_err(|error| HttpError::BadRequest(format!("the body did not come whole: {error}")))
-}
-
 /// Counts an invocation while it is here, unless the instance takes nothing new.
 fn accept(face: &Face) -> Result<InFlight, HttpError> {
     // Count first, look then: a drain that begins in between sees the count.
@@ -121,14 +144,16 @@ fn accept(face: &Face) -> Result<InFlight, HttpError> {
     Ok(in_flight)
 }
 
-fn count(face: &Face, acquired: &Acquired) {
+/// Only what is resident is a hit: a load that failed was a miss, too.
+fn count(face: &Face, acquired: &Result<Acquired, HttpError>) {
     let metrics = &face.metrics.cache;
-    match acquired.waited {
-        None => metrics.hits.inc(),
-        Some(waited) => {
+    match acquired {
+        Ok(Acquired { waited: None, .. }) => metrics.hits.inc(),
+        Ok(Acquired { waited: Some(waited), .. }) => {
             metrics.loading_wait.0.observe(waited.as_secs_f64());
             metrics.misses.inc()
         }
+        Err(_) => metrics.misses.inc(),
     };
 }
 

@@ -26,11 +26,17 @@ enum Version {
 }
 
 /// One group's limit and what counts against it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     pub limit_bytes: u64,
     /// Without file pages that the kernel drops before it kills.
     pub used_bytes: u64,
+}
+
+impl Reading {
+    pub fn free_bytes(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.used_bytes)
+    }
 }
 
 impl Cgroup {
@@ -53,12 +59,12 @@ impl Cgroup {
     }
 
     /// Returns the level that will be full first, read anew. `None` if nothing is limited.
-    pub fn tightest(&self) -> Option<Reading> {
+    pub fn fullest(&self) -> Option<Reading> {
         let readings = self.levels.iter().filter_map(|level| {
             let limit_bytes = self.limit(level)?;
             Some(Reading { limit_bytes, used_bytes: self.used(level)? })
         });
-        readings.min_by_key(|it| it.limit_bytes.saturating_sub(it.used_bytes))
+        readings.min_by_key(Reading::free_bytes)
     }
 
     /// Returns the share of the last 10 s in which some task of this group waited for memory,

@@ -1,6 +1,9 @@
 //! How many bytes models may take, and when some must go before anyone asks.
 
-use crate::{memory::probe::MemorySample, runtime::Footprint};
+use crate::{
+    memory::{cgroup::Reading, probe::MemorySample},
+    runtime::Footprint,
+};
 
 /// Of what a machine or group offers, the share that models may take by default. The rest is for
 /// the process itself, request bodies, the page cache of the next load, and neighbors.
@@ -36,10 +39,11 @@ pub fn used_bytes(footprints: impl Iterator<Item = Footprint>, n_slots: usize) -
 
 /// Returns how many bytes to shed because of what the system says, whatever the budget says.
 pub fn shed_bytes(sample: &MemorySample) -> u64 {
-    let high = percent(sample.limit_bytes, HIGH_WATERMARK_PERCENT);
-    let low = percent(sample.limit_bytes, LOW_WATERMARK_PERCENT);
-    let is_waiting = sample.pressure_percent >= HIGH_PRESSURE_PERCENT && sample.used_bytes > low;
-    if sample.used_bytes > high || is_waiting { sample.used_bytes - low } else { 0 }
+    let Reading { limit_bytes, used_bytes } = sample.fullest;
+    let high = percent(limit_bytes, HIGH_WATERMARK_PERCENT);
+    let low = percent(limit_bytes, LOW_WATERMARK_PERCENT);
+    let is_waiting = sample.pressure_percent >= HIGH_PRESSURE_PERCENT && used_bytes > low;
+    if used_bytes > high || is_waiting { used_bytes - low } else { 0 }
 }
 
 fn percent(bytes: u64, percent: u64) -> u64 {
@@ -71,11 +75,10 @@ mod tests {
 
     #[test]
     fn shedding_begins_high_and_ends_low() {
-        let sample = |used, pressure_percent| MemorySample {
-            limit_bytes: 1000,
-            used_bytes: used,
-            rss_bytes: 0,
+        let sample = |used_bytes, pressure_percent| MemorySample {
+            fullest: Reading { limit_bytes: 1000, used_bytes },
             pressure_percent,
+            ..MemorySample::default()
         };
         assert_eq!(shed_bytes(&sample(940, 0.0)), 0);
         assert_eq!(shed_bytes(&sample(960, 0.0)), 110);

@@ -1,92 +1,109 @@
 //! Chooses which replicas to evict: the least recently used idle ones, no more than needed.
 
+use crate::runtime::Footprint;
 use tokio::time::Instant;
 
 /// A replica that might go. `K` names it.
 #[derive(Clone, Debug)]
 pub struct Candidate<K> {
     pub key: K,
-    /// What its eviction frees.
-    pub size_bytes: u64,
+    /// What no longer counts once it has gone.
+    pub footprint: Footprint,
     pub last_used: Instant,
     /// Holds on it now: invocations, or a platform that loaded it by name. A leased replica is
     /// never evicted.
     pub n_leases: usize,
 }
 
-/// Returns idle replicas that free `needed_bytes`, or `None` if even all of them would not.
+/// Returns the idle replicas that must go until `is_enough` says so of the footprints that stay, or
+/// `None` if even without all of them it does not.
 ///
 /// They are taken least recently used first; then those that the later ones made unnecessary stay
 /// after all, the most recently used first.
-pub fn victims<K>(mut candidates: Vec<Candidate<K>>, needed_bytes: u64) -> Option<Vec<K>> {
-    candidates.retain(|candidate| candidate.n_leases == 0);
-    candidates.sort_by_key(|candidate| candidate.last_used);
-
-    let mut freed_bytes = 0_u64;
-    let mut victims = Vec::new();
-    for candidate in candidates {
-        if freed_bytes >= needed_bytes {
-            break;
-        }
-        freed_bytes = freed_bytes.saturating_add(candidate.size_bytes);
-        victims.push(candidate);
+pub fn victims<K>(
+    mut candidates: Vec<Candidate<K>>,
+    is_enough: impl Fn(&[Footprint]) -> bool,
+) -> Option<Vec<K>> {
+    // Whoever goes first comes last, so that going is a pop.
+    candidates.sort_by_key(|it| (it.n_leases == 0, std::cmp::Reverse(it.last_used)));
+    let mut staying: Vec<Footprint> = candidates.iter().map(|it| it.footprint).collect();
+    let mut leaving = Vec::new();
+    while !is_enough(&staying) {
+        let victim = candidates.pop().filter(|it| it.n_leases == 0)?;
+        staying.pop();
+        leaving.push(victim);
     }
-    let mut surplus_bytes = freed_bytes.checked_sub(needed_bytes)?;
+    let mut victims = Vec::new();
+    for victim in leaving.into_iter().rev() {
+        staying.push(victim.footprint);
+        if !is_enough(&staying) {
+            staying.pop();
+            victims.push(victim.key);
+        }
+    }
     victims.reverse();
-    victims.retain(|victim| {
-        let stays = victim.size_bytes <= surplus_bytes;
-        surplus_bytes -= if stays { victim.size_bytes } else { 0 };
-        !stays
-    });
-    victims.reverse();
-    Some(victims.into_iter().map(|victim| victim.key).collect())
+    Some(victims)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::budget;
     use proptest::prelude::*;
     use std::time::Duration;
 
-    /// `(key, size, leases)`, the longest unused first.
-    fn candidates(replicas: &[(&'static str, u64, usize)]) -> Vec<Candidate<&'static str>> {
+    fn resident(resident_bytes: u64) -> Footprint {
+        Footprint { resident_bytes, workspace_bytes: 0 }
+    }
+
+    fn total(footprints: &[Footprint]) -> u64 {
+        footprints.iter().map(|it| it.resident_bytes).sum()
+    }
+
+    /// `(key, footprint, leases)`, the longest unused first.
+    fn candidates(replicas: &[(&'static str, Footprint, usize)]) -> Vec<Candidate<&'static str>> {
         let start = Instant::now();
-        let candidate = |((key, size_bytes, n_leases), age): (&(&'static str, u64, usize), u64)| {
-            let last_used = start + Duration::from_secs(age);
-            Candidate { key: *key, size_bytes: *size_bytes, last_used, n_leases: *n_leases }
-        };
-        replicas.iter().zip(0..).map(candidate).collect()
+        replicas
+            .iter()
+            .zip(0..)
+            .map(|((key, footprint, n_leases), age)| Candidate {
+                key: *key,
+                footprint: *footprint,
+                last_used: start + Duration::from_secs(age),
+                n_leases: *n_leases,
+            })
+            .collect()
     }
 
     #[track_caller]
-    fn check(
-        replicas: &[(&'static str, u64, usize)],
-        needed_bytes: u64,
-        expected: Option<&[&str]>,
-    ) {
-        let victims = victims(candidates(replicas), needed_bytes);
+    fn check(replicas: &[(&'static str, u64, usize)], max_bytes: u64, expected: Option<&[&str]>) {
+        let replicas: Vec<_> = replicas
+            .iter()
+            .map(|(key, bytes, n_leases)| (*key, resident(*bytes), *n_leases))
+            .collect();
+        let victims = victims(candidates(&replicas), |staying| total(staying) <= max_bytes);
         assert_eq!(victims.as_deref(), expected);
     }
 
     #[test]
     fn the_longest_unused_idle_replica_goes_first() {
-        check(&[("old", 10, 0), ("new", 10, 0)], 5, Some(&["old"]));
+        check(&[("old", 10, 0), ("new", 10, 0)], 15, Some(&["old"]));
     }
 
     #[test]
     fn a_leased_replica_is_never_evicted() {
-        check(&[("leased", 10, 1), ("idle", 10, 0)], 5, Some(&["idle"]));
+        check(&[("leased", 10, 1), ("idle", 10, 0)], 15, Some(&["idle"]));
         check(&[("leased", 10, 1)], 5, None);
     }
 
     #[test]
-    fn nothing_goes_when_nothing_is_needed() {
-        check(&[("idle", 10, 0)], 0, Some(&[]));
+    fn nothing_goes_when_everything_fits() {
+        check(&[("idle", 10, 0)], 10, Some(&[]));
     }
 
     #[test]
     fn nothing_goes_when_all_would_not_be_enough() {
-        check(&[("a", 10, 0), ("b", 10, 0)], 21, None);
+        check(&[("a", 10, 0), ("b", 10, 0), ("leased", 5, 1)], 4, None);
     }
 
     #[test]
@@ -94,25 +111,41 @@ mod tests {
         check(&[("small", 1, 0), ("large", 100, 0), ("new", 1, 0)], 50, Some(&["large"]));
     }
 
+    #[test]
+    fn workspace_that_leaves_with_a_replica_makes_room_too() {
+        let replicas = [("hungry", Footprint { resident_bytes: 20, workspace_bytes: 100 }, 0)];
+        let fits = |staying: &[Footprint]| {
+            budget::used_bytes(staying.iter().copied().chain([resident(400)]), 2) <= 500
+        };
+        assert_eq!(victims(candidates(&replicas), fits), Some(vec!["hungry"]));
+    }
+
     proptest! {
         #[test]
         fn victims_are_enough_and_each_is_needed(
-            sizes in prop::collection::vec((1_u64..1000, 0_usize..2), 0..20),
-            needed in 0_u64..5000,
+            replicas in prop::collection::vec((1_u64..1000, 0_u64..1000, 0_usize..2), 0..20),
+            max_bytes in 0_u64..10_000,
         ) {
             let start = Instant::now();
-            let all: Vec<_> = sizes.iter().enumerate().map(|(key, (size_bytes, n_leases))| {
-                Candidate { key, size_bytes: *size_bytes, last_used: start, n_leases: *n_leases }
+            let all: Vec<_> = replicas.iter().enumerate().map(|(key, it)| {
+                let footprint = Footprint { resident_bytes: it.0, workspace_bytes: it.1 };
+                Candidate { key, footprint, last_used: start, n_leases: it.2 }
             }).collect();
-            let idle: u64 = sizes.iter().filter(|it| it.1 == 0).map(|it| it.0).sum();
-            match victims(all, needed) {
-                None => prop_assert!(idle < needed),
-                Some(keys) => {
-                    let freed: u64 = keys.iter().map(|key| sizes[*key].0).sum();
-                    prop_assert!(freed >= needed);
-                    for key in &keys {
-                        prop_assert_eq!(sizes[*key].1, 0);
-                        prop_assert!(freed - sizes[*key].0 < needed, "{} was not needed", key);
+            let used = |gone: &[usize]| {
+                let staying = all.iter().filter(|it| !gone.contains(&it.key));
+                budget::used_bytes(staying.map(|it| it.footprint), 2)
+            };
+            let is_enough =
+                |staying: &[Footprint]| budget::used_bytes(staying.iter().copied(), 2) <= max_bytes;
+            let idle: Vec<usize> = all.iter().filter(|it| it.n_leases == 0).map(|it| it.key).collect();
+            match victims(all.clone(), is_enough) {
+                None => prop_assert!(used(&idle) > max_bytes),
+                Some(gone) => {
+                    prop_assert!(used(&gone) <= max_bytes);
+                    for victim in &gone {
+                        prop_assert!(idle.contains(victim));
+                        let others: Vec<_> = gone.iter().copied().filter(|it| it != victim).collect();
+                        prop_assert!(used(&others) > max_bytes, "{victim} was not needed");
                     }
                 }
             }

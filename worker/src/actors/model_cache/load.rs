@@ -13,7 +13,7 @@ use ractor::{ActorRef, SpawnErr};
 use shared::address::ArtifactAddress;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
 
@@ -42,6 +42,21 @@ pub(super) struct Loaded {
 /// Room set aside for a load; released on drop.
 pub(super) type Reservation = Arc<Footprint>;
 
+/// Why room was not set aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoRoom {
+    pub(super) needed_bytes: u64,
+    pub(super) budget_bytes: u64,
+    /// Whether it is worth waiting: a model in use will be idle.
+    pub(super) may_come: bool,
+}
+
+impl From<NoRoom> for AcquireError {
+    fn from(NoRoom { needed_bytes, budget_bytes, .. }: NoRoom) -> Self {
+        Self::NoRoom { needed_bytes, budget_bytes }
+    }
+}
+
 /// Brings one artifact into memory. `known` is what it took the last time, if it did.
 pub(super) async fn load(
     context: LoadContext,
@@ -49,41 +64,46 @@ pub(super) async fn load(
     known: Option<Footprint>,
 ) -> Result<Loaded, AcquireError> {
     let started = Instant::now();
-    let fetched = context.parts.fetcher.fetch(address).await?;
+    let fetched = context.parts.fetcher.fetch(address.clone()).await?;
     context.parts.metrics.fetch.0.observe(started.elapsed().as_secs_f64());
 
-    let turn = context.turn.acquire().await.map_err(|_| AcquireError::Stopping)?;
     let resident_bytes = context.parts.runtime.estimate(fetched.lease.path())?;
     let expected = known.unwrap_or(Footprint { resident_bytes, workspace_bytes: 0 });
-    let reservation = reserve(&context, expected).await?;
+    let (turn, reservation) = take_turn(&context, expected).await?;
 
     let constructing = Instant::now();
     let model = construct(&context, &fetched).await?;
     context.parts.metrics.load.0.observe(constructing.elapsed().as_secs_f64());
     drop(turn);
 
-    let replica = start(&context, model).await.map_err(|_| AcquireError::Stopping)?;
+    let replica = start(&context, &address, model).await.map_err(|_| AcquireError::Stopping)?;
     let etag = fetched.version.etag.clone();
     Ok(Loaded { replica, etag, elapsed: started.elapsed(), reservation })
 }
 
-/// Reserves room, waiting a while for a leased replica to become idle if nothing else can go.
-async fn reserve(context: &LoadContext, expected: Footprint) -> Result<Reservation, AcquireError> {
-    let patience = Instant::now() + ROOM_PATIENCE;
+/// Waits for the load's turn and for room. While only room is missing, others have their turn: a
+/// smaller model may fit.
+async fn take_turn(
+    context: &LoadContext,
+    expected: Footprint,
+) -> Result<(SemaphorePermit<'_>, Reservation), AcquireError> {
+    let mut patience = None;
     loop {
+        let turn = context.turn.acquire().await.map_err(|_| AcquireError::Stopping)?;
         // Listen before asking, or a replica that becomes idle in between would be missed.
         let idle = context.idle.notified();
         tokio::pin!(idle);
         idle.as_mut().enable();
         let answer = ractor::call!(context.cache, |reply| Message::Reserve { expected, reply });
-        match answer.unwrap_or(Err(AcquireError::Stopping)) {
-            Err(error @ AcquireError::NoRoom { needed_bytes, budget_bytes }) => {
-                let can_ever_fit = needed_bytes <= budget_bytes;
-                if !can_ever_fit || timeout_at(patience, idle).await.is_err() {
-                    return Err(error);
-                }
-            }
-            answer => return answer,
+        let error = match answer.map_err(|_| AcquireError::Stopping)? {
+            Ok(reservation) => return Ok((turn, reservation)),
+            Err(error) => error,
+        };
+        drop(turn);
+        // From the first refusal on: turns of others are not this load's fault.
+        let patience = *patience.get_or_insert_with(|| Instant::now() + ROOM_PATIENCE);
+        if !error.may_come || timeout_at(patience, idle).await.is_err() {
+            return Err(error.into());
         }
     }
 }
@@ -97,8 +117,13 @@ async fn construct(
     Ok(context.parts.compute.load(move || runtime.load(&path)).await??)
 }
 
-async fn start(context: &LoadContext, model: Arc<dyn Model>) -> Result<Replica, SpawnErr> {
+async fn start(
+    context: &LoadContext,
+    address: &ArtifactAddress,
+    model: Arc<dyn Model>,
+) -> Result<Replica, SpawnErr> {
     let parts = ReplicaParts {
+        address: address.clone(),
         model,
         leases: Leases::new(Arc::clone(&context.idle)),
         compute: context.parts.compute.clone(),

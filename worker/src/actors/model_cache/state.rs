@@ -1,18 +1,13 @@
 //! The model cache's state, and what it does with each message.
 
+mod room;
+
 use super::{
-    AcquireError, Acquired, MAX_LOADS, Message, ModelCacheParts, Published, Reason, Reply,
-    ReserveReply, Snapshot,
+    AcquireError, Acquired, MAX_LOADS, Message, ModelCacheParts, Published, Reply, ReserveReply,
+    Snapshot,
     load::{self, LoadContext, Loaded, Reservation},
 };
-use crate::{
-    actors::replica::Replica,
-    policy::{
-        budget,
-        eviction::{self, Candidate},
-    },
-    runtime::Footprint,
-};
+use crate::{actors::replica::Replica, runtime::Footprint};
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use shared::{address::ArtifactAddress, telemetry::Chain};
 use std::{
@@ -46,9 +41,17 @@ pub(super) struct State {
 }
 
 enum Slot {
-    /// Being loaded; these callers wait for it, each since then.
-    Loading(Vec<(Instant, Reply)>),
+    Loading(Waiting),
     Resident(Replica),
+}
+
+/// Who waits for a load.
+#[derive(Default)]
+struct Waiting {
+    /// Each since then.
+    callers: Vec<(Instant, Reply)>,
+    /// Who wants the artifact gone: heard once it is there, or did not come.
+    unloads: Vec<RpcReplyPort<()>>,
 }
 
 impl State {
@@ -76,7 +79,7 @@ impl State {
 
     pub(super) fn acquire(&mut self, address: ArtifactAddress, reply: Reply) {
         match self.slots.get_mut(&address) {
-            Some(Slot::Loading(waiting)) => waiting.push((Instant::now(), reply)),
+            Some(Slot::Loading(waiting)) => waiting.join(reply, self.context.parts.max_queued),
             Some(Slot::Resident(replica)) if let Some(acquired) = lease(replica, None) => {
                 answer(reply, Ok(acquired));
             }
@@ -85,28 +88,12 @@ impl State {
         }
     }
 
-    pub(super) fn reserve(&mut self, expected: Footprint, reply: ReserveReply) {
-        let reservation = Reservation::new(expected);
-        self.reserved.retain(|it| it.strong_count() > 0);
-        self.reserved.push(Arc::downgrade(&reservation));
-        let over_bytes = self.used_bytes().saturating_sub(self.budget_bytes);
-        if self.evict(over_bytes, Reason::Room) {
-            self.promised.push_back((reservation, reply));
-            self.keep_promises();
-        } else {
-            let needed_bytes = size_bytes(expected);
-            let budget_bytes = self.budget_bytes;
-            // The load may have ended meanwhile; then nobody needs the answer.
-            let _ = reply.send(Err(AcquireError::NoRoom { needed_bytes, budget_bytes }));
-        }
-    }
-
     pub(super) fn load_finished(
         &mut self,
-        address: ArtifactAddress,
+        address: &ArtifactAddress,
         outcome: Result<Loaded, AcquireError>,
     ) {
-        let Some(Slot::Loading(waiting)) = self.slots.remove(&address) else {
+        let Some(Slot::Loading(waiting)) = self.slots.remove(address) else {
             unreachable!("only a loading slot has a load to finish");
         };
         match outcome {
@@ -115,22 +102,28 @@ impl State {
                 // The slot stays empty, so that the next invocation tries again.
                 self.context.parts.metrics.failed_loads.inc();
                 warn!(%address, error = %Chain(&error), "load failed");
-                for (_, reply) in waiting {
+                for (_, reply) in waiting.callers {
                     answer(reply, Err(error.clone()));
+                }
+                for reply in waiting.unloads {
+                    // It is gone, as was asked; who asked may be, too.
+                    let _ = reply.send(());
                 }
             }
         }
     }
 
     pub(super) fn unload(&mut self, address: &ArtifactAddress, reply: RpcReplyPort<()>) {
-        let Some(Slot::Resident(replica)) = self.slots.get(address) else {
-            // Nothing to free; who asked may be gone.
-            let _ = reply.send(());
-            return;
+        let replica = match self.slots.get_mut(address) {
+            Some(Slot::Loading(waiting)) => return waiting.unloads.push(reply),
+            Some(Slot::Resident(replica)) if replica.leases().close_unless_pinned() => {
+                replica.clone()
+            }
+            // Absent, or somebody else needs it still. Who asked may be gone.
+            Some(Slot::Resident(_)) | None => return reply.send(()).unwrap_or(()),
         };
-        replica.leases().close();
-        let (replica, idle) = (replica.clone(), Arc::clone(&self.context.idle));
-        self.forget(address);
+        let idle = Arc::clone(&self.context.idle);
+        self.forget(address, &replica);
         let size_bytes = replica.footprint().resident_bytes;
         self.leaving_bytes += size_bytes;
         let cache = self.context.cache.clone();
@@ -143,45 +136,14 @@ impl State {
         });
     }
 
-    pub(super) fn unload_finished(&mut self, size_bytes: u64) {
-        self.leaving_bytes -= size_bytes;
-        self.keep_promises();
-    }
-
-    pub(super) fn set_budget(&mut self, budget_bytes: u64) {
-        if budget_bytes != self.budget_bytes {
-            info!(budget_bytes, before_bytes = self.budget_bytes, "budget changed");
-            self.budget_bytes = budget_bytes;
-            self.context.parts.metrics.budget_bytes.set(budget_bytes.cast_signed());
-            self.publish();
-        }
-        self.shed_surplus();
-    }
-
-    /// Sheds for the sake of the machine, whose count of bytes still has those that are leaving.
-    pub(super) fn relieve(&mut self, bytes: u64) {
-        self.shed(bytes.saturating_sub(self.leaving_bytes), Reason::Pressure);
-    }
-
-    fn shed(&mut self, bytes: u64, reason: Reason) {
-        if !self.evict(bytes, reason) {
-            // Not enough is idle: let go what is.
-            let idle = self.candidates().into_iter().filter(|it| it.n_leases == 0);
-            for address in idle.map(|it| it.key).collect::<Vec<_>>() {
-                self.let_go(&address, reason);
-            }
-        }
-    }
-
     pub(super) fn replica_died(&mut self, actor: ActorId, error: &ActorProcessingErr) {
-        let address = self.slots.iter().find_map(|(address, slot)| match slot {
-            Slot::Resident(replica) if replica.id() == actor => Some(address.clone()),
-            _ => None,
-        });
-        if let Some(address) = address {
-            error!(%address, %error, "replica died");
-            self.context.parts.metrics.died_replicas.inc();
-            self.forget(&address);
+        error!(%error, "replica died");
+        self.context.parts.metrics.died_replicas.inc();
+        // Absent if somebody has asked for the artifact since, and so begun to load it anew.
+        let dead = self.replicas().find(|(_, replica)| replica.id() == actor);
+        if let Some(address) = dead.map(|(address, _)| address.clone()) {
+            self.slots.remove(&address);
+            self.publish();
         }
     }
 
@@ -190,7 +152,8 @@ impl State {
         if n_loads >= MAX_LOADS {
             return answer(reply, Err(AcquireError::Overloaded));
         }
-        self.slots.insert(address.clone(), Slot::Loading(vec![(Instant::now(), reply)]));
+        let waiting = Waiting { callers: vec![(Instant::now(), reply)], ..Waiting::default() };
+        self.slots.insert(address.clone(), Slot::Loading(waiting));
         self.publish();
         let cache = self.context.cache.clone();
         let span = info_span!("load", %address);
@@ -205,12 +168,7 @@ impl State {
         });
     }
 
-    fn became_resident(
-        &mut self,
-        address: ArtifactAddress,
-        loaded: Loaded,
-        waiting: Vec<(Instant, Reply)>,
-    ) {
+    fn became_resident(&mut self, address: &ArtifactAddress, loaded: Loaded, waiting: Waiting) {
         let Loaded { replica, etag, elapsed, reservation } = loaded;
         let footprint = replica.footprint();
         info!(
@@ -218,91 +176,28 @@ impl State {
             workspace_bytes = footprint.workspace_bytes,
             elapsed_ms = elapsed.as_millis(), "loaded"
         );
-        if self.known.len() >= MAX_KNOWN {
-            self.known.clear();
-        }
-        self.known.insert(address.clone(), footprint);
-        self.slots.insert(address, Slot::Resident(replica.clone()));
+        self.slots.insert(address.clone(), Slot::Resident(replica.clone()));
         drop(reservation);
         // Leases first: what was just loaded for someone must not be shed before it served.
-        for (since, reply) in waiting {
+        for (since, reply) in waiting.callers {
             let acquired = lease(&replica, Some(since.elapsed()));
             answer(reply, acquired.ok_or(AcquireError::LoadPanicked));
         }
         self.publish();
+        for reply in waiting.unloads {
+            self.unload(address, reply);
+        }
         self.shed_surplus();
     }
 
-    /// Evicts idle replicas that free `bytes`, and says whether that many could be freed.
-    fn evict(&mut self, bytes: u64, reason: Reason) -> bool {
-        let Some(victims) = eviction::victims(self.candidates(), bytes) else { return false };
-        let freed_bytes: u64 = victims.iter().map(|it| self.let_go(it, reason)).sum();
-        // An invocation may have come between the choice and the close: choose among the rest.
-        freed_bytes >= bytes || self.evict(bytes - freed_bytes, reason)
-    }
-
-    /// Unloads a replica in a task of its own and returns what that will free: nothing if it is
-    /// leased after all.
-    fn let_go(&mut self, address: &ArtifactAddress, reason: Reason) -> u64 {
-        let Some(Slot::Resident(replica)) = self.slots.get(address) else { return 0 };
-        if !replica.leases().close_if_idle() {
-            return 0;
+    /// Takes a replica out of the slots and the snapshot, and remembers what it took.
+    fn forget(&mut self, address: &ArtifactAddress, replica: &Replica) {
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
         }
-        let replica = replica.clone();
-        self.forget(address);
-        let size_bytes = replica.footprint().resident_bytes;
-        let metrics = &self.context.parts.metrics;
-        metrics.evictions.get_or_create(&[("reason", reason)]).inc();
-        info!(%address, size_bytes, ?reason, "evicted");
-        self.leaving_bytes += size_bytes;
-        let cache = self.context.cache.clone();
-        tokio::spawn(async move {
-            replica.unload().await;
-            // A stopping cache keeps no accounts.
-            let _ = cache.cast(Message::UnloadFinished { size_bytes });
-        });
-        size_bytes
-    }
-
-    /// Takes a replica out of the slots and the snapshot.
-    fn forget(&mut self, address: &ArtifactAddress) {
+        self.known.insert(address.clone(), replica.footprint());
         self.slots.remove(address);
         self.publish();
-    }
-
-    /// Grants promised room once what was evicted for it has left.
-    fn keep_promises(&mut self) {
-        while self.leaving_bytes == 0
-            || self.used_bytes().saturating_add(self.leaving_bytes) <= self.budget_bytes
-        {
-            let Some((reservation, reply)) = self.promised.pop_front() else { return };
-            // A load that ended drops the reservation.
-            let _ = reply.send(Ok(reservation));
-        }
-    }
-
-    fn shed_surplus(&mut self) {
-        let surplus_bytes = self.used_bytes().saturating_sub(self.budget_bytes);
-        if surplus_bytes > 0 {
-            self.shed(surplus_bytes, Reason::Budget);
-        }
-    }
-
-    /// What resident models cost and loads have reserved.
-    fn used_bytes(&self) -> u64 {
-        let residents = self.replicas().map(|(_, replica)| replica.footprint());
-        let reserved = self.reserved.iter().filter_map(Weak::upgrade).map(|it| *it);
-        budget::used_bytes(residents.chain(reserved), self.context.parts.compute.limits().n_slots)
-    }
-
-    fn candidates(&self) -> Vec<Candidate<ArtifactAddress>> {
-        let candidate = |(address, replica): (&ArtifactAddress, &Replica)| Candidate {
-            key: address.clone(),
-            size_bytes: replica.footprint().resident_bytes,
-            last_used: replica.leases().last_used(),
-            n_leases: replica.leases().count(),
-        };
-        self.replicas().map(candidate).collect()
     }
 
     fn replicas(&self) -> impl Iterator<Item = (&ArtifactAddress, &Replica)> {
@@ -326,9 +221,17 @@ fn lease(replica: &Replica, waited: Option<Duration>) -> Option<Acquired> {
     Some(Acquired { replica: replica.clone(), lease, waited })
 }
 
-/// What a load of this model needs at its peak.
-fn size_bytes(footprint: Footprint) -> u64 {
-    footprint.resident_bytes.saturating_add(footprint.workspace_bytes)
+impl Waiting {
+    /// Lets a caller wait too, if not too many do already.
+    fn join(&mut self, reply: Reply, max_waiting: usize) {
+        // Callers that gave up hold nothing any more.
+        self.callers.retain(|(_, reply)| !reply.is_closed());
+        if self.callers.len() < max_waiting {
+            self.callers.push((Instant::now(), reply));
+        } else {
+            answer(reply, Err(AcquireError::QueueFull(max_waiting)));
+        }
+    }
 }
 
 async fn wait_until_idle(replica: &Replica, idle: &Notify) {

@@ -1,133 +1,10 @@
-//! The model cache through its handle: real fetcher, folders as artifacts, a scripted runtime.
+//! The model cache through its handle.
 
-use super::*;
-use crate::{
-    actors::instance::Instance,
-    artifact::{dir::DirSource, disk_cache::DiskCache, ingest::Ingest, unpack::Limits},
-    compute::ComputeLimits,
-    runtime::{Footprint, Model, ModelInput, ModelOutput},
+use super::{
+    fixture::{Fixture, MAX_QUEUED, MIB},
+    *,
 };
-use std::{
-    fs,
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-};
-use tempfile::TempDir;
 use tokio::time::Instant;
-
-const MIB: u64 = 1 << 20;
-const COMPUTE: ComputeLimits =
-    ComputeLimits { n_slots: 2, n_queued_invocations: 8, n_queued_loads: 8 };
-
-/// Loads folders that say in a file `script` what shall happen: a size in bytes, `bad`, `panic`
-/// (at the load), or `cursed` (a panic at each invocation).
-#[derive(Debug, Default)]
-struct Scripted {
-    n_loads: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct ScriptedModel {
-    size_bytes: u64,
-    is_cursed: bool,
-}
-
-impl Scripted {
-    fn script(artifact: &Path) -> String {
-        fs::read_to_string(artifact.join("script")).unwrap()
-    }
-}
-
-impl Runtime for Scripted {
-    fn estimate(&self, artifact: &Path) -> Result<u64, RuntimeError> {
-        Ok(Self::script(artifact).parse().unwrap_or(0))
-    }
-
-    fn load(&self, artifact: &Path) -> Result<Arc<dyn Model>, RuntimeError> {
-        self.n_loads.fetch_add(1, Ordering::SeqCst);
-        let script = Self::script(artifact);
-        match script.as_str() {
-            "panic" => panic!("scripted panic of a load"),
-            "bad" => return Err(RuntimeError::BadArtifact("scripted".to_owned())),
-            _ => {}
-        }
-        let size_bytes = script.parse().unwrap_or(0);
-        Ok(Arc::new(ScriptedModel { size_bytes, is_cursed: script == "cursed" }))
-    }
-}
-
-impl Model for ScriptedModel {
-    fn footprint(&self) -> Footprint {
-        Footprint { resident_bytes: self.size_bytes, workspace_bytes: 0 }
-    }
-
-    fn invoke(&self, input: &ModelInput) -> Result<ModelOutput, RuntimeError> {
-        assert!(!self.is_cursed, "scripted panic of an invocation");
-        Ok(ModelOutput { content_type: "text/plain".into(), body: input.body.clone() })
-    }
-}
-
-/// A model cache with a budget of 3 MiB and a folder of artifacts.
-struct Fixture {
-    cache: ModelCache,
-    instance: Instance,
-    runtime: Arc<Scripted>,
-    artifacts: TempDir,
-    _disk: TempDir,
-}
-
-impl Fixture {
-    async fn new() -> Self {
-        let (artifacts, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let instance = Instance::spawn().await.unwrap();
-        let source = Arc::new(DirSource::new(vec![artifacts.path().to_owned()]));
-        let cache = DiskCache::open(disk.path(), 100 * MIB).unwrap();
-        let ingest = Ingest::new(source, cache, Limits::DEFAULT, 4);
-        let runtime = Arc::new(Scripted::default());
-        let parts = ModelCacheParts {
-            fetcher: Fetcher::spawn(ingest, instance.supervisor()).await.unwrap(),
-            runtime: Arc::clone(&runtime) as _,
-            compute: Arc::new(Compute::new(COMPUTE, || {}).unwrap()),
-            budget_bytes: 3 * MIB,
-            max_queued: 4,
-            metrics: CacheMetrics::default(),
-            replica_metrics: ReplicaMetrics::default(),
-        };
-        let cache = ModelCache::spawn(parts, instance.supervisor()).await.unwrap();
-        Self { cache, instance, runtime, artifacts, _disk: disk }
-    }
-
-    /// Publishes an artifact with a script.
-    fn artifact(&self, name: &str, script: &str) -> ArtifactAddress {
-        let path = self.artifacts.path().join(name);
-        fs::create_dir_all(&path).unwrap();
-        fs::write(path.join("script"), script).unwrap();
-        ArtifactAddress::File { path }
-    }
-
-    /// Publishes an artifact of one MiB.
-    fn model(&self, name: &str) -> ArtifactAddress {
-        self.artifact(name, &MIB.to_string())
-    }
-
-    async fn use_once(&self, address: &ArtifactAddress) {
-        drop(self.cache.acquire(address).await.unwrap());
-    }
-
-    fn is_resident(&self, address: &ArtifactAddress) -> bool {
-        self.cache.snapshot.load().residents.contains_key(address)
-    }
-
-    fn n_loads(&self) -> usize {
-        self.runtime.n_loads.load(Ordering::SeqCst)
-    }
-
-    async fn invoke(&self, address: &ArtifactAddress) -> Result<ModelOutput, ErrorKind> {
-        let Acquired { replica, lease, .. } = self.cache.acquire(address).await.unwrap();
-        let deadline = Instant::now() + Duration::from_mins(1);
-        replica.invoke(lease, ModelInput::default(), deadline).await.map_err(|it| it.kind())
-    }
-}
 
 #[tokio::test]
 async fn concurrent_acquires_share_one_load() {
@@ -194,22 +71,94 @@ async fn the_longest_unused_idle_replica_makes_room() {
     assert!(fixture.cache.used_bytes() <= 3 * MIB);
 }
 
+/// Loads and leases three models, which is what fits, and returns a fourth.
+async fn full(fixture: &Fixture) -> (Vec<Acquired>, ArtifactAddress) {
+    let mut leased = Vec::new();
+    for name in ["a", "b", "c"] {
+        leased.push(fixture.cache.acquire(&fixture.model(name)).await.unwrap());
+    }
+    (leased, fixture.model("d"))
+}
+
 #[tokio::test]
 async fn a_load_waits_for_a_leased_replica_to_become_idle() {
     let fixture = Fixture::new().await;
-    let models = ["a", "b", "c", "d"].map(|name| fixture.model(name));
-    let mut leased = Vec::new();
-    for model in &models[..3] {
-        leased.push(fixture.cache.acquire(model).await.unwrap());
+    let (mut leased, model) = full(&fixture).await;
+    let cache = fixture.cache.clone();
+    let load = tokio::spawn(async move { cache.acquire(&model).await });
+    while fixture.n_estimates() < 4 {
+        tokio::task::yield_now().await;
     }
-    let load = fixture.cache.acquire(&models[3]);
-    tokio::pin!(load);
-    assert!(futures_util::poll!(&mut load).is_pending());
+    assert!(!load.is_finished());
 
     drop(leased.remove(1));
 
-    load.await.unwrap();
-    assert!(!fixture.is_resident(&models[1]));
+    load.await.unwrap().unwrap();
+    assert!(!fixture.is_resident(&fixture.model("b")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_gives_up_when_no_replica_becomes_idle() {
+    let fixture = Fixture::new().await;
+    let (_leased, model) = full(&fixture).await;
+    let started = Instant::now();
+
+    let error = fixture.cache.acquire(&model).await.unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::InsufficientMemory);
+    assert!(started.elapsed() >= ROOM_PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pinned_models_leave_no_hope_so_the_refusal_comes_at_once() {
+    let fixture = Fixture::new().await;
+    let (leased, model) = full(&fixture).await;
+    let _pins: Vec<_> = leased.into_iter().map(|it| it.lease.pin().unwrap()).collect();
+    let started = Instant::now();
+
+    let error = fixture.cache.acquire(&model).await.unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::InsufficientMemory);
+    assert!(started.elapsed() < ROOM_PATIENCE);
+    assert_eq!(fixture.cache.n_in_flight(), 0);
+}
+
+#[tokio::test]
+async fn an_unload_leaves_what_somebody_has_pinned() {
+    let fixture = Fixture::new().await;
+    let model = fixture.model("a");
+    let pin = fixture.cache.acquire(&model).await.unwrap().lease.pin().unwrap();
+
+    fixture.cache.unload(&model).await;
+    assert!(fixture.is_resident(&model));
+
+    drop(pin);
+    fixture.cache.unload(&model).await;
+    assert!(!fixture.is_resident(&model));
+}
+
+#[tokio::test]
+async fn a_model_that_is_unloaded_while_it_loads_does_not_stay() {
+    let fixture = Fixture::new().await;
+    let model = fixture.model("a");
+    let use_once = async { drop(fixture.cache.acquire(&model).await.unwrap()) };
+
+    tokio::join!(use_once, fixture.cache.unload(&model));
+
+    assert!(!fixture.is_resident(&model));
+    assert_eq!(fixture.n_loads(), 1);
+}
+
+#[tokio::test]
+async fn those_who_wait_for_one_load_are_bounded() {
+    let fixture = Fixture::new().await;
+    let model = fixture.model("a");
+    let callers = (0..=MAX_QUEUED).map(|_| fixture.cache.acquire(&model));
+
+    let outcomes = futures_util::future::join_all(callers).await;
+
+    let refused: Vec<_> = outcomes.iter().filter_map(|it| it.as_ref().err()).collect();
+    assert!(matches!(refused[..], [AcquireError::QueueFull(MAX_QUEUED)]), "{refused:?}");
 }
 
 #[tokio::test]
@@ -231,9 +180,10 @@ async fn a_replica_that_panics_dies_alone_and_is_loaded_anew() {
     fixture.use_once(&model).await;
 
     assert_eq!(fixture.invoke(&cursed).await, Err(ErrorKind::ModelFailed));
-    while fixture.is_resident(&cursed) {
+    while fixture.metrics.died_replicas.get() == 0 {
         tokio::task::yield_now().await;
     }
+    assert!(!fixture.is_resident(&cursed));
 
     fixture.artifact("c", "1");
     assert!(fixture.invoke(&cursed).await.is_ok());
@@ -248,7 +198,12 @@ async fn unloading_waits_for_the_last_lease_and_gives_no_new_one() {
     let acquired = fixture.cache.acquire(&model).await.unwrap();
     let unload = fixture.cache.unload(&model);
     tokio::pin!(unload);
+    while fixture.is_resident(&model) {
+        assert!(futures_util::poll!(&mut unload).is_pending());
+        tokio::task::yield_now().await;
+    }
     assert!(futures_util::poll!(&mut unload).is_pending());
+    assert!(acquired.replica.leases().lease().is_none());
 
     drop(acquired);
     unload.await;

@@ -39,8 +39,8 @@ fn version_2_takes_the_tightest_limit_of_all_ancestors() {
     let cgroup = Cgroup::discover(root.path()).unwrap();
 
     assert_eq!(cgroup.limit_bytes(), Some(2_000_000));
-    let tightest = Reading { limit_bytes: 2_000_000, used_bytes: 1_300_000 };
-    assert_eq!(cgroup.tightest(), Some(tightest));
+    let fullest = Reading { limit_bytes: 2_000_000, used_bytes: 1_300_000 };
+    assert_eq!(cgroup.fullest(), Some(fullest));
     assert_eq!(cgroup.pressure_percent(), Some(12.5));
 }
 
@@ -58,8 +58,8 @@ fn version_1_reads_its_own_files_and_knows_its_unlimited() {
     let cgroup = Cgroup::discover(root.path()).unwrap();
 
     assert_eq!(cgroup.limit_bytes(), Some(500_000));
-    let tightest = Reading { limit_bytes: 500_000, used_bytes: 200_000 };
-    assert_eq!(cgroup.tightest(), Some(tightest));
+    let fullest = Reading { limit_bytes: 500_000, used_bytes: 200_000 };
+    assert_eq!(cgroup.fullest(), Some(fullest));
     assert_eq!(cgroup.pressure_percent(), None);
 }
 
@@ -120,7 +120,7 @@ fn the_groups_of_this_very_process_can_be_read() {
     // Whatever this machine has, reading it gives limits that make sense, or none.
     let Some(cgroup) = Cgroup::discover(Path::new("/")) else { return };
     assert!(cgroup.levels.iter().any(|level| level.is_dir()), "{cgroup:?}");
-    if let Some(tightest) = cgroup.tightest() {
-        assert!(tightest.limit_bytes > 0 && tightest.used_bytes > 0, "{tightest:?}");
+    if let Some(fullest) = cgroup.fullest() {
+        assert!(fullest.limit_bytes > 0 && fullest.used_bytes > 0, "{fullest:?}");
     }
 }

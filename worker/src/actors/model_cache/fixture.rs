@@ -1,0 +1,139 @@
+//! A model cache for tests: real fetcher, folders as artifacts, a scripted runtime.
+
+use super::*;
+use crate::{
+    actors::instance::Instance,
+    artifact::{dir::DirSource, disk_cache::DiskCache, ingest::Ingest, unpack::Limits},
+    compute::ComputeLimits,
+    runtime::{Footprint, Model, ModelInput, ModelOutput},
+};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const MAX_QUEUED: usize = 4;
+const COMPUTE: ComputeLimits =
+    ComputeLimits { n_slots: 2, n_queued_invocations: 8, n_queued_loads: 8 };
+
+/// Loads folders that say in a file `script` what shall happen: a size in bytes, `bad`, `panic`
+/// (at the load), or `cursed` (a panic at each invocation).
+#[derive(Debug, Default)]
+pub(crate) struct Scripted {
+    n_estimates: AtomicUsize,
+    n_loads: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct ScriptedModel {
+    size_bytes: u64,
+    is_cursed: bool,
+}
+
+impl Scripted {
+    fn script(artifact: &Path) -> String {
+        fs::read_to_string(artifact.join("script")).unwrap()
+    }
+}
+
+impl Runtime for Scripted {
+    fn estimate(&self, artifact: &Path) -> Result<u64, RuntimeError> {
+        self.n_estimates.fetch_add(1, Ordering::SeqCst);
+        Ok(Self::script(artifact).parse().unwrap_or(0))
+    }
+
+    fn load(&self, artifact: &Path) -> Result<Arc<dyn Model>, RuntimeError> {
+        self.n_loads.fetch_add(1, Ordering::SeqCst);
+        let script = Self::script(artifact);
+        match script.as_str() {
+            "panic" => panic!("scripted panic of a load"),
+            "bad" => return Err(RuntimeError::BadArtifact("scripted".to_owned())),
+            _ => {}
+        }
+        let size_bytes = script.parse().unwrap_or(0);
+        Ok(Arc::new(ScriptedModel { size_bytes, is_cursed: script == "cursed" }))
+    }
+}
+
+impl Model for ScriptedModel {
+    fn footprint(&self) -> Footprint {
+        Footprint { resident_bytes: self.size_bytes, workspace_bytes: 0 }
+    }
+
+    fn invoke(&self, input: &ModelInput) -> Result<ModelOutput, RuntimeError> {
+        assert!(!self.is_cursed, "scripted panic of an invocation");
+        Ok(ModelOutput { content_type: "text/plain".into(), body: input.body.clone() })
+    }
+}
+
+/// A model cache with a budget of 3 MiB and a folder of artifacts.
+pub(crate) struct Fixture {
+    pub(crate) cache: ModelCache,
+    pub(crate) instance: Instance,
+    pub(crate) metrics: CacheMetrics,
+    runtime: Arc<Scripted>,
+    artifacts: TempDir,
+    _disk: TempDir,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let (artifacts, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let instance = Instance::spawn().await.unwrap();
+        let source = Arc::new(DirSource::new(vec![artifacts.path().to_owned()]));
+        let cache = DiskCache::open(disk.path(), 100 * MIB).unwrap();
+        let ingest = Ingest::new(source, cache, Limits::DEFAULT, 4);
+        let (runtime, metrics) = (Arc::new(Scripted::default()), CacheMetrics::default());
+        let parts = ModelCacheParts {
+            fetcher: Fetcher::spawn(ingest, instance.supervisor()).await.unwrap(),
+            runtime: Arc::clone(&runtime) as _,
+            compute: Arc::new(Compute::new(COMPUTE, || {}).unwrap()),
+            budget_bytes: 3 * MIB,
+            max_queued: MAX_QUEUED,
+            metrics: metrics.clone(),
+            replica_metrics: ReplicaMetrics::default(),
+        };
+        let cache = ModelCache::spawn(parts, instance.supervisor()).await.unwrap();
+        Self { cache, instance, metrics, runtime, artifacts, _disk: disk }
+    }
+
+    /// Publishes an artifact with a script.
+    pub(crate) fn artifact(&self, name: &str, script: &str) -> ArtifactAddress {
+        let path = self.artifacts.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("script"), script).unwrap();
+        ArtifactAddress::File { path }
+    }
+
+    /// Publishes an artifact of one MiB.
+    pub(crate) fn model(&self, name: &str) -> ArtifactAddress {
+        self.artifact(name, &MIB.to_string())
+    }
+
+    pub(crate) async fn use_once(&self, address: &ArtifactAddress) {
+        drop(self.cache.acquire(address).await.unwrap());
+    }
+
+    pub(crate) fn is_resident(&self, address: &ArtifactAddress) -> bool {
+        self.cache.snapshot.load().residents.contains_key(address)
+    }
+
+    /// Loads that have begun, and got as far as to ask for room.
+    pub(crate) fn n_estimates(&self) -> usize {
+        self.runtime.n_estimates.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn n_loads(&self) -> usize {
+        self.runtime.n_loads.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn invoke(&self, address: &ArtifactAddress) -> Result<ModelOutput, ErrorKind> {
+        let Acquired { replica, lease, .. } = self.cache.acquire(address).await.unwrap();
+        let deadline = Instant::now() + Duration::from_mins(1);
+        replica.invoke(lease, ModelInput::default(), deadline).await.map_err(|it| it.kind())
+    }
+}
