@@ -1,11 +1,13 @@
-//! Runs the invocations of one loaded model, and dies alone.
+//! Owns one loaded model, and dies alone.
 //!
-//! Step 10 of an invocation.
+//! Step 10 of an invocation. It goes from the handle straight to a compute slot: a mailbox in
+//! between would cost two wake-ups and decide nothing. The actor is what owns the model, unloads it,
+//! and can die of it.
 //!
 //! # Invariants
 //!
-//! - Every invocation in the mailbox or running holds a permit, so a slow model cannot pile up
-//!   work without bound.
+//! - Every invocation that waits or runs holds a permit, so a slow model cannot pile up work
+//!   without bound.
 //! - The model is dropped only when its replica gives no lease any more.
 //!
 //! # When it dies
@@ -14,7 +16,7 @@
 //! its supervisor, forgets it, and the next invocation loads it anew.
 
 use crate::{
-    compute::{Compute, ComputeError},
+    compute::{Compute, ComputeError, panic_text},
     lease::{Lease, Leases},
     memory::allocator,
     metrics::ReplicaMetrics,
@@ -22,7 +24,13 @@ use crate::{
 };
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use shared::{address::ArtifactAddress, api::error::ErrorKind};
-use std::sync::{Arc, Weak};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -32,11 +40,7 @@ use tokio::{
 #[derive(Clone, Debug)]
 pub struct Replica {
     actor: ActorRef<Message>,
-    leases: Arc<Leases>,
-    permits: Arc<Semaphore>,
-    max_queued: usize,
-    /// Weak, so that no snapshot of the cache keeps an evicted model in memory.
-    model: Weak<dyn Model>,
+    shared: Arc<Shared>,
 }
 
 /// What a replica is made of.
@@ -81,15 +85,36 @@ impl InvokeError {
     }
 }
 
+/// What the handles of a replica share.
+#[derive(Debug)]
+struct Shared {
+    leases: Arc<Leases>,
+    permits: Arc<Semaphore>,
+    max_queued: usize,
+    /// Weak, so that no snapshot of the cache keeps an evicted model in memory.
+    model: Weak<dyn Model>,
+    /// Set when the model panicked: what waits for it must not run any more.
+    is_dead: AtomicBool,
+    compute: Arc<Compute>,
+    metrics: ReplicaMetrics,
+}
+
 impl Replica {
     pub async fn spawn(parts: ReplicaParts, supervisor: ActorCell) -> Result<Self, SpawnErr> {
-        let leases = Arc::clone(&parts.leases);
-        let max_queued = parts.max_queued;
-        let permits = Arc::new(Semaphore::new(max_queued));
-        let model = Arc::downgrade(&parts.model);
+        let ReplicaParts { address, model, leases, compute, metrics, max_queued } = parts;
+        let shared = Arc::new(Shared {
+            leases,
+            permits: Arc::new(Semaphore::new(max_queued)),
+            max_queued,
+            model: Arc::downgrade(&model),
+            is_dead: AtomicBool::new(false),
+            compute,
+            metrics,
+        });
         // Unnamed: ractor's registry is global, and tests run many workers in one process.
-        let (actor, _) = Actor::spawn_linked(None, ReplicaActor, parts, supervisor).await?;
-        Ok(Self { actor, leases, permits, max_queued, model })
+        let arguments = (address, model);
+        let (actor, _) = Actor::spawn_linked(None, ReplicaActor, arguments, supervisor).await?;
+        Ok(Self { actor, shared })
     }
 
     pub fn id(&self) -> ActorId {
@@ -97,34 +122,31 @@ impl Replica {
     }
 
     pub fn leases(&self) -> &Arc<Leases> {
-        &self.leases
+        &self.shared.leases
     }
 
     /// What the model costs now; nothing once it is unloaded.
     pub fn footprint(&self) -> Footprint {
-        self.model.upgrade().map_or_else(Footprint::default, |model| model.footprint())
+        self.shared.model.upgrade().map_or_else(Footprint::default, |model| model.footprint())
     }
 
     /// Runs one invocation. The lease is returned when the model is done with it, which may be
-    /// after the deadline.
+    /// after the deadline. An invocation whose caller has gone does not begin.
     pub async fn invoke(
         &self,
         lease: Lease,
         input: ModelInput,
         deadline: Instant,
     ) -> Result<ModelOutput, InvokeError> {
-        let permits = Arc::clone(&self.permits);
-        let permit =
-            permits.try_acquire_owned().map_err(|_| InvokeError::Overloaded(self.max_queued))?;
-        let hold = Hold { _lease: lease, _permit: permit };
-        let caller = Arc::new(());
-        let abandoned = Arc::downgrade(&caller);
-        let answer = ractor::call!(self.actor, |reply| {
-            Message::Invoke(Invocation { input, deadline, abandoned, hold, reply })
-        });
-        drop(caller);
-        // Only an invocation that the actor never took up goes without an answer.
-        answer.unwrap_or(Err(InvokeError::Died))
+        let max_queued = self.shared.max_queued;
+        let permit = Arc::clone(&self.shared.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| InvokeError::Overloaded(max_queued))?;
+        let model = self.shared.model.upgrade().ok_or(InvokeError::Died)?;
+        let hold = Hold { model, _lease: lease, _permit: permit };
+        let (replica, queued) = (self.clone(), Instant::now());
+        let job = move || replica.run(&hold, &input, queued);
+        let outcome = self.shared.compute.invoke(deadline, job).await;
+        outcome.unwrap_or_else(|error| Err(InvokeError::Compute(error)))
     }
 
     /// Drops the model, gives its memory back, and stops. Close its leases first.
@@ -132,35 +154,53 @@ impl Replica {
         // If the actor is gone already, so is its model.
         let _ = ractor::call!(self.actor, |reply| Message::Unload { reply });
     }
+
+    /// On a compute slot.
+    fn run(
+        &self,
+        hold: &Hold,
+        input: &ModelInput,
+        queued: Instant,
+    ) -> Result<ModelOutput, InvokeError> {
+        if self.shared.is_dead.load(Ordering::Acquire) {
+            return Err(InvokeError::Died);
+        }
+        let metrics = &self.shared.metrics;
+        metrics.queue.0.observe(queued.elapsed().as_secs_f64());
+        let started = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| hold.model.invoke(input)));
+        metrics.invoke.0.observe(started.elapsed().as_secs_f64());
+        match outcome {
+            Ok(output) => Ok(output?),
+            Err(payload) => Err(self.die(panic_text(payload.as_ref()))),
+        }
+    }
+
+    fn die(&self, text: String) -> InvokeError {
+        self.shared.is_dead.store(true, Ordering::Release);
+        // From now on the cache loads the model anew for whoever asks.
+        self.shared.leases.close();
+        // If the actor is gone, another invocation has reported it.
+        let _ = self.actor.cast(Message::Panicked { text: text.clone() });
+        InvokeError::Panicked(text)
+    }
+}
+
+/// What an invocation keeps until the model is done with it. The model goes first: who finds the
+/// replica idle counts on it.
+struct Hold {
+    model: Arc<dyn Model>,
+    _lease: Lease,
+    _permit: OwnedSemaphorePermit,
 }
 
 // === Messages ===
 
 #[derive(Debug)]
 enum Message {
-    Invoke(Invocation),
     Panicked { text: String },
     Unload { reply: RpcReplyPort<()> },
 }
-
-#[derive(Debug)]
-struct Invocation {
-    input: ModelInput,
-    deadline: Instant,
-    /// Dangles once the caller no longer waits: then the model need not run.
-    abandoned: Weak<()>,
-    hold: Hold,
-    reply: Reply,
-}
-
-/// What an invocation keeps until the model is done with it.
-#[derive(Debug)]
-struct Hold {
-    _lease: Lease,
-    _permit: OwnedSemaphorePermit,
-}
-
-type Reply = RpcReplyPort<Result<ModelOutput, InvokeError>>;
 
 // === Actor ===
 
@@ -170,15 +210,14 @@ struct ReplicaActor;
 impl Actor for ReplicaActor {
     type Msg = Message;
     type State = State;
-    type Arguments = ReplicaParts;
+    type Arguments = (ArtifactAddress, Arc<dyn Model>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
-        parts: ReplicaParts,
+        (address, model): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let ReplicaParts { address, model, leases, compute, metrics, max_queued: _ } = parts;
-        Ok(State { myself, address, model: Some(model), leases, compute, metrics })
+        Ok(State { myself, address, model: Some(model) })
     }
 
     async fn handle(
@@ -188,7 +227,6 @@ impl Actor for ReplicaActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Invoke(invocation) => state.invoke(invocation),
             Message::Panicked { text } => {
                 return Err(format!("{}: {text}", state.address).into());
             }
@@ -205,49 +243,9 @@ struct State {
     address: ArtifactAddress,
     /// `None` once unloaded.
     model: Option<Arc<dyn Model>>,
-    leases: Arc<Leases>,
-    compute: Arc<Compute>,
-    metrics: ReplicaMetrics,
 }
 
 impl State {
-    fn invoke(&self, invocation: Invocation) {
-        let Invocation { input, deadline, abandoned, hold, reply } = invocation;
-        let Some(model) = self.model.clone() else {
-            return answer(reply, Err(InvokeError::Died));
-        };
-        let (myself, leases) = (self.myself.clone(), Arc::clone(&self.leases));
-        let (compute, metrics) = (Arc::clone(&self.compute), self.metrics.clone());
-        tokio::spawn(async move {
-            let queued = Instant::now();
-            let job = move || {
-                // Returned with the answer, or dropped by an unwinding panic: never kept longer.
-                let _hold = hold;
-                // Before the hold: who finds the replica idle counts on the model being gone.
-                let model = model;
-                metrics.queue.0.observe(queued.elapsed().as_secs_f64());
-                if abandoned.strong_count() == 0 {
-                    return Err(InvokeError::TimedOut);
-                }
-                let started = Instant::now();
-                let output = model.invoke(&input);
-                metrics.invoke.0.observe(started.elapsed().as_secs_f64());
-                output.map_err(InvokeError::from)
-            };
-            let outcome = compute.invoke(deadline, job).await.unwrap_or_else(|error| match error {
-                ComputeError::Panicked(text) => {
-                    // From now on the cache loads the model anew for whoever asks.
-                    leases.close();
-                    // If the actor is gone, another invocation has reported it.
-                    let _ = myself.cast(Message::Panicked { text: text.clone() });
-                    Err(InvokeError::Panicked(text))
-                }
-                error => Err(InvokeError::Compute(error)),
-            });
-            answer(reply, outcome);
-        });
-    }
-
     fn unload(&mut self, reply: RpcReplyPort<()>) {
         let model = self.model.take();
         let myself = self.myself.clone();
@@ -259,9 +257,4 @@ impl State {
             myself.stop(None);
         });
     }
-}
-
-/// A caller that hung up needs no answer.
-fn answer(reply: Reply, outcome: Result<ModelOutput, InvokeError>) {
-    let _ = reply.send(outcome);
 }
