@@ -278,8 +278,17 @@ mod tests {
     #[test]
     fn a_module_that_is_no_zip_is_refused_before_it_is_loaded() {
         let folder = archive(&[]);
-        fs::write(folder.path().join("model.pt"), "weights").unwrap();
-        let why = inspect(folder.path()).unwrap_err().to_string();
-        assert!(why.contains("`model.pt` is not a TorchScript module: it is truncated"), "{why}");
+        for (content, what) in [
+            (&b"weights"[..], "something unknown"),
+            (b"\x80\x02}", "a Python pickle"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"", "empty"),
+            (b"PK\x03\x04 half a zip", "truncated"),
+        ] {
+            fs::write(folder.path().join("model.pt"), content).unwrap();
+            let why = inspect(folder.path()).unwrap_err().to_string();
+            let expected = format!("`model.pt` is not a TorchScript module: it is {what}");
+            assert!(why.contains(&expected), "{why}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     BARE_MODEL, Limits, UnpackError,
     flaw::{EntryFlaw, Flaw},
+    format::{BLOCK, Format},
     intake::{Intake, Keep, in_blocks},
     metered::{Meter, Metered},
 };
@@ -66,7 +67,12 @@ pub(super) fn keep_bare_model(spool: &Path, artifact: &Path) -> Result<u64, Unpa
 pub fn contents_bytes(path: &Path, limits: &Limits) -> Result<u64, UnpackError> {
     let mut file = File::open(path).map_err(UnpackError::Disk)?;
     let packed_bytes = file.metadata().map_err(UnpackError::Disk)?.len();
-    check_end(&mut file)?;
+    let mut head = Vec::with_capacity(BLOCK);
+    file.by_ref().take(BLOCK as u64).read_to_end(&mut head).map_err(UnpackError::Disk)?;
+    match Format::sniff(&head)? {
+        Format::Zip => check_end(&mut file)?,
+        other => return Err(Flaw::UnknownFormat(other.name()).into()),
+    }
     let (zip, _) = open(file, limits)?;
     let mut unpacked_bytes = 0_u64;
     for index in 0..zip.len() {
