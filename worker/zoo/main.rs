@@ -11,7 +11,14 @@ mod script;
 use anyhow::{Context, bail};
 use catalogue::Entry;
 use clap::Parser;
-use std::{fs, io::Write, path::PathBuf};
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// In the folder for the archives: held by the one zoo that writes there.
+const LOCK: &str = ".zoo.lock";
 
 #[derive(Debug, Parser)]
 #[command(version, about = "Makes the demo models as archives")]
@@ -32,8 +39,12 @@ fn main() -> anyhow::Result<()> {
     // Several threads hinder each other on a busy machine (five times slower, measured), and one
     // makes the numbers independent of the machine's cores.
     tch::set_num_threads(1);
-    for entry in chosen(&flags.only)? {
+    let chosen = chosen(&flags.only)?;
+    let _lock = lock(&flags.out).with_context(|| format!("cannot lock {}", flags.out.display()))?;
+    for entry in chosen {
         let path = flags.out.join(format!("{}.tar.gz", entry.name));
+        // Left by a zoo that was killed; nobody else works here now.
+        clear(&scratch_of(&path))?;
         if archive::is_complete(&path) {
             report(&format!("{}: is there", path.display()))?;
             continue;
@@ -55,22 +66,49 @@ fn chosen(only: &[String]) -> anyhow::Result<Vec<Entry>> {
     Ok(all.into_iter().filter(|it| only.is_empty() || wanted.contains(&it.name.as_str())).collect())
 }
 
-fn make(entry: &Entry, flags: &Flags, path: &std::path::Path) -> anyhow::Result<()> {
+/// Waits until no other zoo writes into `out`: two would pack each other's halves.
+fn lock(out: &Path) -> io::Result<File> {
+    fs::create_dir_all(out)?;
+    let lock = File::create(out.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+        Err(TryLockError::WouldBlock) => {
+            report(&format!("{}: another zoo is at work, waiting", out.display()))?;
+            lock.lock()?;
+        }
+    }
+    Ok(lock)
+}
+
+/// Where an archive is made before it is moved to its place.
+fn scratch_of(path: &Path) -> PathBuf {
+    path.with_extension("part")
+}
+
+fn clear(scratch: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(scratch) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn make(entry: &Entry, flags: &Flags, path: &Path) -> anyhow::Result<()> {
     let network = networks::build(&entry.network, &flags.weights)?;
     // `TorchScript` files carry their own file name: a constant one keeps them reproducible.
-    let scratch = path.with_extension("part");
+    let scratch = scratch_of(path);
     fs::create_dir_all(&scratch)?;
     let model = scratch.join("model.pt");
     script::save_checked(&network, &model)?;
     let files = catalogue::files(entry, fs::read(&model)?, network.licence);
     archive::write(&scratch.join("archive"), &files)?;
     fs::rename(scratch.join("archive"), path)?;
-    fs::remove_dir_all(&scratch)?;
+    clear(&scratch)?;
     Ok(())
 }
 
-fn report(line: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn report(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
 }
@@ -89,6 +127,29 @@ mod tests {
     #[test]
     fn without_a_choice_every_model_is_made() {
         assert_eq!(chosen(&[]).unwrap().len(), 13);
+    }
+
+    #[test]
+    fn only_one_zoo_writes_into_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("models");
+        let first = lock(&out).unwrap();
+        let second = File::create(out.join(LOCK)).unwrap();
+        assert!(matches!(second.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(first);
+        lock(&out).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_zoo_left_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = scratch_of(&folder.path().join("x.tar.gz"));
+        assert!(scratch.ends_with("x.tar.part"));
+        clear(&scratch).unwrap();
+        fs::create_dir(&scratch).unwrap();
+        fs::write(scratch.join("model.pt"), "half").unwrap();
+        clear(&scratch).unwrap();
+        assert!(!scratch.exists());
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! # Invariants
 //!
 //! - What is read lies below a root *after* all links are resolved, those of the root too.
-//! - Outside of the roots nobody learns what exists.
+//! - Outside of the roots nobody learns what exists, not even by a link that leads there.
+//! - Nothing is opened that is neither file nor folder: a named pipe would be waited for.
 
 use super::{ArtifactBytes, ArtifactSource, ArtifactVersion, FetchError, Located};
 use shared::address::ArtifactAddress;
@@ -22,18 +23,22 @@ use xxhash_rust::xxh3::Xxh3;
 /// A folder with more entries is no model: listing it for its version would take too long.
 const MAX_FOLDER_ENTRIES: usize = 50_000;
 
+const LINK_OUTSIDE: &str = "a link in it leads outside or nowhere";
+const ODD: &str = "something in it is neither file nor folder";
 const OUTSIDE: &str = "it does not lie below a folder that this instance may read";
 
 /// Local folders as a source of artifacts.
 #[derive(Clone, Debug)]
 pub struct DirSource {
     roots: Arc<[PathBuf]>,
+    /// Of one folder, those in it included.
+    max_entries: usize,
 }
 
 impl DirSource {
     /// A root need not exist yet. Without roots nothing may be read.
     pub fn new(roots: Vec<PathBuf>) -> Self {
-        Self { roots: roots.into() }
+        Self { roots: roots.into(), max_entries: MAX_FOLDER_ENTRIES }
     }
 
     /// Returns the real path of an artifact.
@@ -42,11 +47,20 @@ impl DirSource {
         let ArtifactAddress::File { path } = address else { return Err(forbidden()) };
         match path.canonicalize() {
             Ok(real) if self.is_below_a_root(&real) => Ok(real),
-            Ok(_) => Err(forbidden()),
-            // Only of a path below a root may be told that it does not exist.
-            Err(_) if !self.roots.iter().any(|root| path.starts_with(root)) => Err(forbidden()),
-            Err(error) => Err(failed(address, error)),
+            // Only of what would lie below a root may be told that it does not exist.
+            Err(error) if self.would_be_below_a_root(path) => Err(failed(address, error)),
+            _ => Err(forbidden()),
         }
+    }
+
+    /// Whether a path that leads nowhere begins below a root.
+    fn would_be_below_a_root(&self, path: &Path) -> bool {
+        // What is there, also a link whose target is not: that one is no folder below a root.
+        let mut above = path.ancestors().filter(|it| it.symlink_metadata().is_ok());
+        let Some(Ok(nearest)) = above.next().map(Path::canonicalize) else { return false };
+        let is_absent = |root: &Path| root.symlink_metadata().is_err();
+        self.is_below_a_root(&nearest)
+            || self.roots.iter().any(|root| path.starts_with(root) && is_absent(root))
     }
 
     fn is_below_a_root(&self, real: &Path) -> bool {
@@ -92,31 +106,42 @@ impl DirSource {
     ) -> Result<ArtifactVersion, FetchError> {
         let mut listing = Vec::new();
         let mut folders = vec![folder.to_owned()];
+        let mut n_entries = 0;
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).map_err(|error| failed(address, error))? {
-                let path = entry.map_err(|error| failed(address, error))?.path();
-                // Of what a link leads to, so that a link out of the roots is no way around them.
-                let real = path.canonicalize().map_err(|error| failed(address, error))?;
-                if !self.is_below_a_root(&real) {
-                    return Err(FetchError::Forbidden(
-                        address.clone(),
-                        "a link in it leads outside",
-                    ));
+                n_entries += 1;
+                if n_entries > self.max_entries {
+                    let max_entries = self.max_entries;
+                    let flaw = format!("it holds more than {max_entries} files and folders");
+                    return Err(FetchError::Refused(address.clone(), flaw));
                 }
-                let metadata = fs::metadata(&real).map_err(|error| failed(address, error))?;
+                let path = entry.map_err(|error| failed(address, error))?.path();
+                let metadata = self.entry_metadata(address, &path)?;
                 // A linked folder is taken for a file: following it could go round for ever.
                 if metadata.is_dir() && !path.is_symlink() {
                     folders.push(path);
                 } else {
                     listing.push((path, file_version(&metadata)));
                 }
-                if listing.len() + folders.len() > MAX_FOLDER_ENTRIES {
-                    let flaw = format!("it holds more than {MAX_FOLDER_ENTRIES} files and folders");
-                    return Err(FetchError::Refused(address.clone(), flaw));
-                }
             }
         }
         Ok(digest_of(listing))
+    }
+
+    /// Of what a link leads to, so that a link out of the roots is no way around them.
+    fn entry_metadata(
+        &self,
+        address: &ArtifactAddress,
+        path: &Path,
+    ) -> Result<Metadata, FetchError> {
+        let forbidden = |why| Err(FetchError::Forbidden(address.clone(), why));
+        let real = match path.canonicalize() {
+            Ok(real) if self.is_below_a_root(&real) => real,
+            Err(error) if !path.is_symlink() => return Err(failed(address, error)),
+            _ => return forbidden(LINK_OUTSIDE),
+        };
+        let metadata = fs::metadata(&real).map_err(|error| failed(address, error))?;
+        if metadata.is_dir() || metadata.is_file() { Ok(metadata) } else { forbidden(ODD) }
     }
 }
 
@@ -215,7 +240,10 @@ mod tests {
         let source = DirSource::new(vec![root.clone()]);
 
         let absent = outer.path().join("absent");
-        for path in [&secret, &absent, &root.join("link"), &root.join("folder/secret")] {
+        symlink(&absent, root.join("dangling")).unwrap();
+        let linked = ["link", "folder/secret", "folder/absent", "folder/absent/x", "dangling"];
+        let linked = linked.map(|name| root.join(name));
+        for path in [&secret, &absent].into_iter().chain(&linked) {
             let expected = format!("artifact `{}` may not be read here: {OUTSIDE}", address(path));
             assert_eq!(text(&source, path).await, expected);
         }
@@ -265,9 +293,38 @@ mod tests {
         let root = outer.path().join("root");
         fs::create_dir_all(root.join("model")).unwrap();
         fs::write(outer.path().join("secret"), "x").unwrap();
-        symlink(outer.path().join("secret"), root.join("model/model.pt")).unwrap();
         let source = DirSource::new(vec![root.clone()]);
-        assert!(text(&source, &root.join("model")).await.ends_with("a link in it leads outside"));
+        for target in ["secret", "absent"] {
+            let link = root.join("model/model.pt");
+            symlink(outer.path().join(target), &link).unwrap();
+            assert!(text(&source, &root.join("model")).await.ends_with(LINK_OUTSIDE), "{target}");
+            fs::remove_file(link).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_with_a_named_pipe_is_refused_and_does_not_hang() {
+        let root = tempfile::tempdir().unwrap();
+        let pipe = root.path().join("manifold.toml");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let source = DirSource::new(vec![root.path().to_owned()]);
+        assert!(text(&source, root.path()).await.ends_with(ODD));
+        // Also behind a link.
+        fs::create_dir(root.path().join("model")).unwrap();
+        symlink(&pipe, root.path().join("model/model.pt")).unwrap();
+        assert!(text(&source, &root.path().join("model")).await.ends_with(ODD));
+    }
+
+    #[tokio::test]
+    async fn folders_count_as_entries_also_after_they_were_listed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("1/2/3")).unwrap();
+        let roots = Arc::from([root.path().to_owned()]);
+        let source = |max_entries| DirSource { roots: Arc::clone(&roots), max_entries };
+        assert!(source(3).locate(&address(root.path())).await.is_ok());
+        let why = text(&source(2), root.path()).await;
+        assert!(why.ends_with("it holds more than 2 files and folders"), "{why}");
     }
 
     #[tokio::test]

@@ -10,23 +10,27 @@
 //! # Invariants
 //!
 //! - What is counted as used covers everything below the folder, also what is being unpacked and
-//!   what is being deleted; it never exceeds the budget.
+//!   what is being deleted, or could not be; it never exceeds the budget. Left out are three blocks
+//!   an artifact: its two folders and its record.
+//! - Only this user can write into the folder: what others put there would be served as a model.
 //! - A leased artifact is never deleted.
 //! - An artifact without a record does not survive a restart: after a power cut its files may be
 //!   full of holes. It serves before that, because waiting for the disk would slow every cold start.
 
+mod folder;
 mod incoming;
 mod record;
+mod state;
 
 pub use incoming::Incoming;
 
 use super::{ArtifactVersion, unpack::ARTIFACT, unpack::NoRoom};
-use crate::policy::disk::{Candidate, victims};
-use parking_lot::Mutex;
+use crate::policy::disk::victims;
+use parking_lot::{Condvar, Mutex};
 use record::Record;
 use shared::address::ArtifactAddress;
+use state::{State, Trash};
 use std::{
-    collections::HashMap,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -35,7 +39,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// The artifacts on this instance's disk.
 #[derive(Debug)]
@@ -43,24 +47,11 @@ pub struct DiskCache {
     folder: PathBuf,
     budget_bytes: u64,
     state: Mutex<State>,
+    /// Woken when something that was leaving has left.
+    left: Condvar,
     next_incoming: AtomicU64,
     /// Locked until it is dropped.
     _lock: File,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Artifacts, what is reserved for incoming ones, and what is not yet deleted.
-    used_bytes: u64,
-    n_uses: u64,
-    artifacts: HashMap<String, Kept>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    size_bytes: u64,
-    last_use: u64,
-    n_leases: usize,
 }
 
 /// Why a folder cannot be a worker's cache.
@@ -68,6 +59,11 @@ struct Kept {
 pub enum OpenError {
     #[error("cache folder `{0}` is used by another worker")]
     Locked(PathBuf),
+    #[error(
+        "cache folder `{0}` can be changed by others than this user, and so its models: name one \
+         that is not there yet, or make it this user's own with mode 0700"
+    )]
+    Exposed(PathBuf),
     #[error("cache folder `{0}` cannot be used")]
     Io(PathBuf, #[source] io::Error),
 }
@@ -101,11 +97,7 @@ impl ArtifactLease {
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut state = self.cache.state.lock();
-        let kept = state.artifacts.get_mut(&self.digest);
-        debug_assert!(kept.is_some(), "a leased artifact stays");
-        if let Some(kept) = kept {
-            kept.n_leases -= 1;
-        }
+        state.release(&self.digest);
     }
 }
 
@@ -113,17 +105,20 @@ impl DiskCache {
     /// Takes a folder as cache: locks it, deletes what is incomplete, keeps the rest. Blocks.
     pub fn open(folder: &Path, budget_bytes: u64) -> Result<Arc<Self>, OpenError> {
         let failed = |error| OpenError::Io(folder.to_owned(), error);
+        folder::claim(folder)?;
         fs::create_dir_all(folder.join("artifacts")).map_err(failed)?;
         let lock = File::create(folder.join("lock")).map_err(failed)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::Locked(folder.to_owned()),
             TryLockError::Error(error) => failed(error),
         })?;
-        clear(&folder.join("incoming")).map_err(failed)?;
+        folder::clear(&folder.join("incoming")).map_err(failed)?;
+        let state = State::of(folder::found(&folder.join("artifacts")).map_err(failed)?);
         let cache = Arc::new(Self {
             folder: folder.to_owned(),
             budget_bytes,
-            state: Mutex::new(recover(&folder.join("artifacts")).map_err(failed)?),
+            state: Mutex::new(state),
+            left: Condvar::new(),
             next_incoming: AtomicU64::new(0),
             _lock: lock,
         });
@@ -132,18 +127,28 @@ impl DiskCache {
             debug!("nothing in the cache can go");
         }
         let state = cache.state.lock();
-        info!(n_artifacts = state.artifacts.len(), used_bytes = state.used_bytes, "opened cache");
+        info!(n_artifacts = state.n_artifacts(), used_bytes = state.used_bytes, "opened cache");
         drop(state);
         Ok(cache)
     }
 
-    /// Leases an artifact if it is here.
+    /// Leases an artifact if it is here. One whose files somebody took away is forgotten.
     pub fn find(
         self: &Arc<Self>,
         address: &ArtifactAddress,
         version: &ArtifactVersion,
     ) -> Option<ArtifactLease> {
-        let lease = self.lease(&mut self.state.lock(), record::digest(address, version))?;
+        let digest = record::digest(address, version);
+        let mut state = self.state.lock();
+        if !self.artifact_path(&digest).join(ARTIFACT).is_dir() {
+            if state.size_of(&digest).is_some() {
+                warn!(digest, "artifact is gone from the disk");
+                state.forget(&digest);
+            }
+            return None;
+        }
+        let lease = self.lease(&mut state, digest)?;
+        drop(state);
         // For the order of last use after a restart; without it the order is a little worse.
         let _ = record::touch(&lease.path);
         Some(lease)
@@ -162,7 +167,7 @@ impl DiskCache {
     /// Takes no lease, so that an artifact may leave meanwhile; then there is nothing to do.
     pub fn persist(&self, address: &ArtifactAddress, version: &ArtifactVersion) -> io::Result<()> {
         let digest = record::digest(address, version);
-        let size_bytes = self.state.lock().artifacts.get(&digest).map(|kept| kept.size_bytes);
+        let size_bytes = self.state.lock().size_of(&digest);
         let Some(size_bytes) = size_bytes else { return Ok(()) };
         let record = Record::new(address, version, size_bytes);
         match record.write_beside(&self.artifact_path(&digest).join(ARTIFACT)) {
@@ -180,11 +185,7 @@ impl DiskCache {
     }
 
     fn lease(self: &Arc<Self>, state: &mut State, digest: String) -> Option<ArtifactLease> {
-        state.n_uses += 1;
-        let last_use = state.n_uses;
-        let kept = state.artifacts.get_mut(&digest)?;
-        kept.n_leases += 1;
-        kept.last_use = last_use;
+        state.lease(&digest)?;
         let path = self.artifact_path(&digest).join(ARTIFACT);
         Some(ArtifactLease {
             path,
@@ -202,10 +203,19 @@ impl DiskCache {
         reserved_bytes: u64,
     ) -> io::Result<ArtifactLease> {
         let mut state = self.state.lock();
-        fs::rename(folder, self.artifact_path(&digest))?;
+        let target = self.artifact_path(&digest);
+        // What is left of an artifact whose files somebody took away.
+        let remains = self.incoming_path();
+        let had_remains = fs::rename(&target, &remains).is_ok();
+        fs::rename(folder, target)?;
         state.used_bytes = state.used_bytes - reserved_bytes + size_bytes;
-        state.artifacts.insert(digest.clone(), Kept { size_bytes, last_use: 0, n_leases: 0 });
-        Ok(self.lease(&mut state, digest).expect("it was just inserted"))
+        state.insert(&digest, size_bytes);
+        let lease = self.lease(&mut state, digest).expect("it was just inserted");
+        drop(state);
+        if had_remains {
+            folder::discard(&remains);
+        }
+        Ok(lease)
     }
 
     /// Reserves bytes if they are free.
@@ -218,25 +228,29 @@ impl DiskCache {
 
     /// Reserves `needed_bytes`, deleting artifacts until there is room. Blocks.
     fn make_room(&self, needed_bytes: u64) -> Result<(), NoRoom> {
-        // Each round deletes at least one artifact, so this ends.
+        let mut state = self.state.lock();
+        // Each round takes at least one artifact out of the state, or waits for a thread that does
+        // not wait itself, so this ends.
         loop {
-            let leaving = {
-                let mut state = self.state.lock();
-                let Some(excess) = state.excess(needed_bytes, self.budget_bytes) else {
-                    state.used_bytes += needed_bytes;
-                    return Ok(());
-                };
-                let no_room = NoRoom {
-                    needed_bytes,
-                    in_use_bytes: state.unmovable_bytes(),
-                    budget_bytes: self.budget_bytes,
-                };
-                let victims = victims(state.candidates(), excess).ok_or(no_room)?;
-                state.remove(victims)
+            let Some(excess) = state.excess(needed_bytes, self.budget_bytes) else {
+                state.used_bytes += needed_bytes;
+                return Ok(());
             };
-            // Counted as used until it is gone.
-            let freed_bytes = self.delete(leaving);
-            self.release(freed_bytes);
+            // What leaves already need not be made good by others that go too.
+            let missing = excess.saturating_sub(state.leaving_bytes);
+            let victims = victims(state.candidates(), missing).ok_or_else(|| NoRoom {
+                needed_bytes,
+                in_use_bytes: state.unmovable_bytes(),
+                budget_bytes: self.budget_bytes,
+            })?;
+            if victims.is_empty() {
+                self.left.wait(&mut state);
+                continue;
+            }
+            let trash = self.move_out(&mut state, victims);
+            drop(state);
+            self.delete(trash);
+            state = self.state.lock();
         }
     }
 
@@ -244,22 +258,31 @@ impl DiskCache {
         self.state.lock().used_bytes -= bytes;
     }
 
-    /// Deletes artifacts that are no longer in the state and returns their bytes.
-    fn delete(&self, leaving: Vec<(String, u64)>) -> u64 {
-        let mut freed_bytes = 0;
-        for (digest, size_bytes) in leaving {
-            // Moved first: a crash in between must not leave a record of half an artifact.
-            let trash = self.incoming_path();
-            let moved = fs::create_dir_all(self.folder.join("incoming"))
-                .and_then(|()| fs::rename(self.artifact_path(&digest), &trash));
-            if let Err(error) = moved.and_then(|()| fs::remove_dir_all(&trash)) {
-                // Somebody else deleted it, or the next start will.
-                debug!(digest, %error, "artifact was not deleted");
+    /// Takes artifacts out of the state and out of their place, so that a record of half an
+    /// artifact never stays there, and that each can come again at once.
+    fn move_out(&self, state: &mut State, digests: Vec<String>) -> Vec<Trash> {
+        let mut trash = Vec::new();
+        for digest in digests {
+            let path = self.incoming_path();
+            match fs::rename(self.artifact_path(&digest), &path) {
+                Ok(()) => trash.extend(state.leave(&digest, path)),
+                Err(_) if !self.artifact_path(&digest).is_dir() => state.forget(&digest),
+                Err(error) => {
+                    warn!(digest, %error, "artifact cannot leave the disk");
+                    state.mark_stuck(&digest);
+                }
             }
-            freed_bytes += size_bytes;
-            info!(digest, size_bytes, "artifact left the disk");
         }
-        freed_bytes
+        trash
+    }
+
+    /// Deletes what has left. It counts as used until it is gone.
+    fn delete(&self, trash: Vec<Trash>) {
+        for Trash { path, size_bytes } in trash {
+            let is_gone = folder::discard(&path);
+            self.state.lock().has_left(size_bytes, is_gone);
+            self.left.notify_all();
+        }
     }
 
     fn artifact_path(&self, digest: &str) -> PathBuf {
@@ -270,68 +293,6 @@ impl DiskCache {
         let nth = self.next_incoming.fetch_add(1, Ordering::Relaxed);
         self.folder.join("incoming").join(nth.to_string())
     }
-}
-
-impl State {
-    /// How many bytes must go before `needed_bytes` fit.
-    fn excess(&self, needed_bytes: u64, budget_bytes: u64) -> Option<u64> {
-        let excess = self.used_bytes.saturating_add(needed_bytes).saturating_sub(budget_bytes);
-        (excess > 0).then_some(excess)
-    }
-
-    fn candidates(&self) -> Vec<Candidate> {
-        let candidate = |(digest, kept): (&String, &Kept)| Candidate {
-            digest: digest.clone(),
-            size_bytes: kept.size_bytes,
-            last_use: kept.last_use,
-            n_leases: kept.n_leases,
-        };
-        self.artifacts.iter().map(candidate).collect()
-    }
-
-    fn unmovable_bytes(&self) -> u64 {
-        let idle = self.artifacts.values().filter(|kept| kept.n_leases == 0);
-        self.used_bytes - idle.map(|kept| kept.size_bytes).sum::<u64>()
-    }
-
-    fn remove(&mut self, digests: Vec<String>) -> Vec<(String, u64)> {
-        let remove = |digest: String| {
-            let kept = self.artifacts.remove(&digest)?;
-            Some((digest, kept.size_bytes))
-        };
-        digests.into_iter().filter_map(remove).collect()
-    }
-}
-
-/// Makes an empty folder, whatever was there.
-fn clear(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::create_dir_all(folder),
-    }
-}
-
-/// Finds the artifacts of an earlier run, in the order of their last use, and deletes what has no
-/// valid record.
-fn recover(artifacts: &Path) -> io::Result<State> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(artifacts)? {
-        let path = entry?.path();
-        match record::read(&path) {
-            Some((digest, record, used)) => found.push((used, digest, record.unpacked_bytes)),
-            None if path.is_dir() => fs::remove_dir_all(&path)?,
-            None => fs::remove_file(&path)?,
-        }
-    }
-    found.sort();
-    let mut state = State::default();
-    for (_, digest, size_bytes) in found {
-        state.n_uses += 1;
-        state.used_bytes += size_bytes;
-        let kept = Kept { size_bytes, last_use: state.n_uses, n_leases: 0 };
-        state.artifacts.insert(digest, kept);
-    }
-    Ok(state)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! - Room on disk is asked for before it is used ([`Room`]).
 //! - An archive is accepted only when its last byte has been read: a checksum at its end counts.
 
+mod bounded;
 mod flaw;
 mod format;
 mod gzip;
@@ -23,6 +24,7 @@ mod zipped;
 
 pub use flaw::{EntryFlaw, Flaw};
 pub use packed::Packed;
+pub use zipped::contents_bytes;
 
 use format::Format;
 use intake::Intake;
@@ -44,7 +46,7 @@ const GIB: u64 = 1 << 30;
 /// How much an archive may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of all files, unpacked.
+    /// Of all files, unpacked; of a tar with all its headers.
     pub max_total_bytes: u64,
     /// Of one file.
     pub max_file_bytes: u64,
@@ -81,6 +83,18 @@ impl Limits {
         // A model of zeros, made to try things out, is no bomb.
         ratio_floor_bytes: GIB,
     };
+
+    /// Checks what `packed_bytes` of an archive have become so far.
+    fn check_unpacked(&self, unpacked_bytes: u64, packed_bytes: u64) -> Result<(), Flaw> {
+        if unpacked_bytes > self.max_total_bytes {
+            return Err(Flaw::TooLarge(self.max_total_bytes));
+        }
+        let is_dense = unpacked_bytes > packed_bytes.saturating_mul(self.max_ratio);
+        if is_dense && unpacked_bytes > self.ratio_floor_bytes {
+            return Err(Flaw::Bomb(self.max_ratio));
+        }
+        Ok(())
+    }
 }
 
 /// Room on disk. Asked before each write, so that the budget is never exceeded first.

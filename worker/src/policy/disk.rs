@@ -12,8 +12,10 @@ pub struct Candidate {
     pub n_leases: usize,
 }
 
-/// Returns the least recently used unleased artifacts that free `needed_bytes`, or `None` if all
-/// of them together would not.
+/// Returns unleased artifacts that free `needed_bytes`, or `None` if all of them together would not.
+///
+/// They are taken least recently used first; then those that the later ones made unnecessary stay
+/// after all, the most recently used first.
 pub fn victims(mut candidates: Vec<Candidate>, needed_bytes: u64) -> Option<Vec<String>> {
     candidates.retain(|candidate| candidate.n_leases == 0);
     candidates.sort_by_key(|candidate| candidate.last_use);
@@ -25,9 +27,17 @@ pub fn victims(mut candidates: Vec<Candidate>, needed_bytes: u64) -> Option<Vec<
             break;
         }
         freed_bytes = freed_bytes.saturating_add(candidate.size_bytes);
-        victims.push(candidate.digest);
+        victims.push(candidate);
     }
-    (needed_bytes <= freed_bytes).then_some(victims)
+    let mut surplus_bytes = freed_bytes.checked_sub(needed_bytes)?;
+    victims.reverse();
+    victims.retain(|victim| {
+        let stays = victim.size_bytes <= surplus_bytes;
+        surplus_bytes -= if stays { victim.size_bytes } else { 0 };
+        !stays
+    });
+    victims.reverse();
+    Some(victims.into_iter().map(|victim| victim.digest).collect())
 }
 
 #[cfg(test)]
@@ -56,6 +66,11 @@ mod tests {
     }
 
     #[test]
+    fn small_artifacts_stay_when_a_large_one_makes_the_room_alone() {
+        check(&[("small", 1, 0), ("large", 100, 0), ("new", 1, 0)], 50, Some(&["large"]));
+    }
+
+    #[test]
     fn leased_artifact_never_goes() {
         check(&[("leased", 10, 1), ("idle", 10, 0)], 5, Some(&["idle"]));
         check(&[("leased", 10, 1), ("idle", 10, 0)], 11, None);
@@ -70,8 +85,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn victims_are_enough_and_no_more_than_that(
-            sizes in proptest::collection::vec((0_u64..100, 0_usize..2), 0..20),
+        fn victims_are_enough_and_each_is_needed(
+            sizes in proptest::collection::vec((1_u64..100, 0_usize..2), 0..20),
             needed_bytes in 0_u64..500,
         ) {
             let candidates: Vec<_> = sizes.iter().enumerate().map(|(nth, (size_bytes, n_leases))| {
@@ -89,8 +104,9 @@ mod tests {
                 Some(victims) => {
                     let freed: u64 = victims.iter().map(size).sum();
                     prop_assert!(freed >= needed_bytes);
-                    let without_last = freed - victims.last().map_or(0, size);
-                    prop_assert!(victims.is_empty() || without_last < needed_bytes);
+                    for victim in &victims {
+                        prop_assert!(freed - size(victim) < needed_bytes, "{} stays", victim);
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::{
     RuntimeError,
     manifest::{Manifest, RuntimeName},
 };
+use crate::artifact::unpack::{Limits, contents_bytes};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -29,18 +30,21 @@ pub(super) struct TorchScript {
     /// The archive's folder.
     pub(super) artifact: PathBuf,
     pub(super) file: PathBuf,
-    pub(super) size_bytes: u64,
+    /// What is in the file, unpacked: its records may be compressed.
+    pub(super) contents_bytes: u64,
     pub(super) manifest: Manifest,
 }
 
 impl TorchScript {
-    /// Returns how many bytes a load takes at its peak: the manifest's word, else the weights once
-    /// (they are read straight into their tensors), a fifth for the graph and for kept scratch, and
-    /// a little for even the smallest model.
+    /// Returns how many bytes a load takes at its peak: the weights once (they are read straight
+    /// into their tensors), a fifth for the graph and for kept scratch, a little for even the
+    /// smallest model, and the first forward's input. The manifest may ask for more, not for less:
+    /// it comes with the archive, and the reservation protects the other models.
     pub(super) fn estimate(&self) -> u64 {
         const SMALLEST: u64 = 1 << 20;
-        let guess = self.size_bytes.saturating_add(self.size_bytes / 5).saturating_add(SMALLEST);
-        self.manifest.memory_bytes.unwrap_or(guess)
+        let weights = self.contents_bytes.saturating_add(self.contents_bytes / 5);
+        let guess = weights.saturating_add(SMALLEST + self.manifest.input.first_bytes());
+        guess.max(self.manifest.memory_bytes.unwrap_or(0))
     }
 }
 
@@ -60,9 +64,21 @@ pub(super) fn inspect(artifact: &Path) -> Result<Found, RuntimeError> {
         None => lone_torchscript(&names)?,
     };
     let file = existing_file(artifact, &file)?;
-    let size_bytes = fs::metadata(&file).map_err(|error| unreadable(&error))?.len();
+    let contents_bytes = module_bytes(&file)?;
     let artifact = artifact.to_owned();
-    Ok(Found::TorchScript(Box::new(TorchScript { artifact, file, size_bytes, manifest })))
+    Ok(Found::TorchScript(Box::new(TorchScript { artifact, file, contents_bytes, manifest })))
+}
+
+/// Returns what a TorchScript file unpacks to, by its table of contents.
+///
+/// LibTorch inflates its records into memory unasked, and a file within an archive was only copied
+/// so far. LibTorch believes the table too, so that no record can be longer than it says.
+fn module_bytes(file: &Path) -> Result<u64, RuntimeError> {
+    let bytes = contents_bytes(file, &Limits::DEFAULT);
+    bytes.map_err(|error| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        bad(format!("`{name}` is not a TorchScript module: {error}"))
+    })
 }
 
 /// Resolves a name from the manifest; a link that leads out of the archive is refused.
@@ -148,6 +164,21 @@ fn bad(text: String) -> RuntimeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
+
+    /// Writes `text` as it is, or as the one record of a module.
+    fn write(path: &Path, text: &str) {
+        let file = fs::File::create(path).expect("a file can be made");
+        if path.extension().is_some_and(|it| it == "pt" || it == "pth") {
+            let mut zip = zip::ZipWriter::new(file);
+            zip.start_file("net/data.pkl", zip::write::SimpleFileOptions::default())
+                .and_then(|()| Ok(zip.write_all(text.as_bytes())?))
+                .and_then(|()| zip.finish())
+                .expect("a zip can be written");
+        } else {
+            (&file).write_all(text.as_bytes()).expect("a file can be written");
+        }
+    }
 
     fn archive(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -155,7 +186,7 @@ mod tests {
             let path = folder.path().join(name);
             let parent = path.parent().expect("a file lies in a folder");
             fs::create_dir_all(parent).expect("a folder can be made");
-            fs::write(path, text).expect("a file can be written");
+            write(&path, text);
         }
         folder
     }
@@ -219,13 +250,45 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_follows_the_file_unless_the_manifest_knows_better() {
-        let guess = |manifest: Manifest| {
-            let file = PathBuf::new();
-            let artifact = PathBuf::new();
-            TorchScript { artifact, file, size_bytes: 10 << 20, manifest }.estimate()
+    fn a_manifest_cannot_make_the_estimate_smaller() {
+        let guess = |manifest: &str| {
+            let (file, artifact) = (PathBuf::new(), PathBuf::new());
+            let manifest = manifest.parse().expect("it is a manifest");
+            TorchScript { artifact, file, contents_bytes: 10 << 20, manifest }.estimate()
         };
-        assert_eq!(guess(Manifest::default()), (12 << 20) + (1 << 20));
-        assert_eq!(guess(Manifest { memory_bytes: Some(7), ..Manifest::default() }), 7);
+        assert_eq!(guess(""), 13 << 20);
+        assert_eq!(guess("[model]\nmemory_bytes = 0"), 13 << 20);
+        assert_eq!(guess("[model]\nmemory_bytes = 99000000"), 99_000_000);
+        let image = "[input]\nkind = 'image'\nwidth = 1024\nheight = 1024";
+        assert_eq!(guess(image), (13 << 20) + 2 * (12 << 20));
+    }
+
+    #[test]
+    fn a_compressed_record_counts_as_what_it_becomes_in_memory() {
+        let zeros = "0".repeat(5 << 20);
+        let folder = archive(&[("model.pt", &zeros)]);
+        let packed_bytes = fs::metadata(folder.path().join("model.pt")).unwrap().len();
+        assert!(packed_bytes < 100_000, "{packed_bytes}");
+        let Ok(Found::TorchScript(found)) = inspect(folder.path()) else {
+            panic!("expected TorchScript");
+        };
+        assert_eq!(found.contents_bytes, 5 << 20);
+    }
+
+    #[test]
+    fn a_module_that_is_no_zip_is_refused_before_it_is_loaded() {
+        let folder = archive(&[]);
+        for (content, what) in [
+            (&b"weights"[..], "something unknown"),
+            (b"\x80\x02}", "a Python pickle"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"", "empty"),
+            (b"PK\x03\x04 half a zip", "truncated"),
+        ] {
+            fs::write(folder.path().join("model.pt"), content).unwrap();
+            let why = inspect(folder.path()).unwrap_err().to_string();
+            let expected = format!("`model.pt` is not a TorchScript module: it is {what}");
+            assert!(why.contains(&expected), "{why}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     manifest::TensorInput,
     tensor::{DType, TensorData, check_shape},
 };
+use std::cmp::Reverse;
 
 /// `Accept` headers longer than this many choices are somebody's experiment.
 const MAX_CHOICES: usize = 64;
@@ -63,24 +64,26 @@ pub(crate) fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Returns the best of `offers` by `Accept`: the highest `q`, then the first named. The first offer
-/// stands where everything is welcome.
+/// Returns the best of `offers` by `Accept`: the highest `q`, then the first named, then the first
+/// offered. An offer's `q` is that of the most specific range that covers it (RFC 9110, 12.5.1), so
+/// that `text/csv;q=0, */*` refuses CSV.
 pub fn answer_format(accept: Option<&str>, offers: &[Format]) -> Result<Format, RuntimeError> {
     let Some(accept) = accept.filter(|it| !it.trim().is_empty()) else {
         return Ok(offers[0]);
     };
-    let mut best: Option<(f32, Format)> = None;
-    for choice in accept.split(',').take(MAX_CHOICES) {
-        let quality = quality(choice);
-        let range = essence(choice);
-        let offer = offers.iter().find(|it| is_in_range(it.content_type(), &range));
-        if let Some(offer) = offer
-            && quality > best.map_or(0.0, |(quality, _)| quality)
-        {
-            best = Some((quality, *offer));
-        }
-    }
-    best.map(|(_, format)| format).ok_or_else(|| {
+    let choices: Vec<(String, f32)> =
+        accept.split(',').take(MAX_CHOICES).map(|it| (essence(it), quality(it))).collect();
+    let wanted = offers.iter().filter_map(|offer| {
+        let covering = choices.iter().enumerate().filter_map(|(nth, (range, quality))| {
+            Some((specificity(offer.content_type(), range)?, nth, *quality))
+        });
+        // Of two equally specific ranges the first counts.
+        let (_, nth, quality) = covering.max_by_key(|(level, nth, _)| (*level, Reverse(*nth)))?;
+        (quality > 0.0).then_some((quality, nth, *offer))
+    });
+    // `min_by` gives the first of equals: the first offered.
+    let best = wanted.min_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    best.map(|(_, _, format)| format).ok_or_else(|| {
         let why = match offers {
             [Format::Json] => "this model answers application/json alone",
             _ => "this model answers application/json, text/csv or application/x-npy",
@@ -95,14 +98,20 @@ fn quality(choice: &str) -> f32 {
     let given = parameters
         .filter_map(|it| it.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-    given.map_or(1.0, |(_, value)| value.trim().parse().unwrap_or(0.0))
+    let quality = given.map_or(Some(1.0), |(_, value)| value.trim().parse().ok());
+    quality.filter(|it| (0.0..=1.0).contains(it)).unwrap_or(0.0)
 }
 
-fn is_in_range(content_type: &str, range: &str) -> bool {
+/// Returns how closely `range` describes `content_type`; `None` if it does not cover it.
+fn specificity(content_type: &str, range: &str) -> Option<u8> {
     let whole = content_type.split_once('/').map(|(kind, _)| kind);
-    range == content_type
-        || range == "*/*"
-        || range.strip_suffix("/*").is_some_and(|kind| Some(kind) == whole)
+    if range == content_type {
+        return Some(2);
+    }
+    if range == "*/*" {
+        return Some(0);
+    }
+    range.strip_suffix("/*").filter(|kind| Some(*kind) == whole).map(|_| 1)
 }
 
 /// Reads a tensor and holds it against what the manifest says.

@@ -2,6 +2,7 @@
 
 mod decode;
 mod jpeg;
+mod webp;
 
 use super::{
     RuntimeError, codec,

@@ -5,9 +5,12 @@
 
 mod raw;
 
-use super::{RuntimeError, tensor::DType};
+use super::{
+    RuntimeError,
+    tensor::{DType, n_elements},
+};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{ErrorKind, Read},
     path::Path,
 };
@@ -22,7 +25,7 @@ pub(crate) struct Manifest {
     /// Relative to the archive's root, and surely inside.
     pub(crate) file: Option<String>,
     pub(crate) runtime: RuntimeName,
-    /// A hint for the first load's reservation.
+    /// What the first load reserves at least.
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) input: Input,
     pub(crate) output: Output,
@@ -104,15 +107,39 @@ impl Default for Input {
     }
 }
 
+impl Input {
+    /// Returns the shape of the first forward's input, where the manifest says enough: -1 is 1.
+    pub(crate) fn first_shape(&self) -> Option<Vec<i64>> {
+        match self {
+            Self::Image(it) => Some(vec![1, 3, it.height.into(), it.width.into()]),
+            Self::Tensor(it) => Some(it.shape.as_ref()?.iter().map(|n| n.abs()).collect()),
+        }
+    }
+
+    /// Returns how many bytes the first forward's input takes: as plain values and as a tensor.
+    pub(crate) fn first_bytes(&self) -> u64 {
+        let dtype = match self {
+            Self::Image(_) => DType::Float32,
+            Self::Tensor(it) => it.dtype.unwrap_or_default(),
+        };
+        let n_elements = self.first_shape().and_then(|shape| n_elements(&shape)).unwrap_or(0);
+        2 * (n_elements * dtype.size_bytes()) as u64
+    }
+}
+
 impl Manifest {
     /// Reads the manifest in the folder `artifact`; `None` if there is none.
     pub(crate) fn read(artifact: &Path) -> Result<Option<Self>, RuntimeError> {
         let unreadable = |error| bad(format!("{FILE_NAME} cannot be read: {error}"));
-        let file = match File::open(artifact.join(FILE_NAME)) {
-            Ok(file) => file,
+        let path = artifact.join(FILE_NAME);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {}
+            // To open a named pipe would wait for whoever writes into it.
+            Ok(_) => return Err(bad(format!("{FILE_NAME} is not a file"))),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
-        };
+        }
+        let file = File::open(path).map_err(unreadable)?;
         let mut text = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
         if text.len() as u64 > MAX_BYTES {

@@ -270,14 +270,16 @@ impl Elements {
 }
 
 /// Returns the product of `shape`, or `None` for a negative dimension or too many elements.
+///
+/// A zero makes the product zero, but hides nothing: as nested lists, `[2^24, 2^24, 0]` is 2^48
+/// empty ones. So the other dimensions have to keep the bound by themselves.
 pub(crate) fn n_elements(shape: &[i64]) -> Option<usize> {
-    let mut product = 1_usize;
-    // A zero anywhere makes the product zero, but must not hide a dimension that is absurd.
+    let mut n_lists = 1_usize;
     for dimension in shape {
-        let dimension = usize::try_from(*dimension).ok().filter(|it| *it <= MAX_ELEMENTS)?;
-        product = product.checked_mul(dimension)?;
+        let dimension = usize::try_from(*dimension).ok()?;
+        n_lists = n_lists.checked_mul(dimension.max(1)).filter(|it| *it <= MAX_ELEMENTS)?;
     }
-    (product <= MAX_ELEMENTS).then_some(product)
+    Some(if shape.contains(&0) { 0 } else { n_lists })
 }
 
 /// Checks `actual` against a shape in which -1 stands for any.
@@ -318,6 +320,11 @@ mod tests {
             (&[-1], None),
             (&[i64::MAX, i64::MAX], None),
             (&[0, i64::MAX], None),
+            (&[1 << 24, 0], Some(0)),
+            (&[1 << 24, 1 << 24, 0], None),
+            (&[0, 1 << 24, 1 << 24], None),
+            (&[1 << 24, 1], Some(1 << 24)),
+            (&[1 << 24, 2], None),
             (&[1 << 20, 1 << 20, 1 << 20, 1 << 20], None),
         ] {
             assert_eq!(n_elements(shape), n, "{shape:?}");

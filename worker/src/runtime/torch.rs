@@ -90,14 +90,14 @@ impl TorchModel {
     /// Forwards until the speed is steady, so that no client waits for a compiler; and so that a
     /// manifest that does not go with its model is found now.
     fn warm_up(&self) -> Result<(), RuntimeError> {
-        let Some(input) = empty_input(&self.input) else { return Ok(()) };
+        let Some(shape) = self.input.first_shape() else { return Ok(()) };
         for _ in 0..N_WARM_UP {
             let (answer, measured) = measure(|| {
-                let answer = self.forward(input.clone())?;
+                let answer = self.forward(empty_input(&self.input, &shape))?;
                 self.output.check(&answer)
             });
             answer.map_err(|error| {
-                let (shape, why) = (&input.shape, message::without_kind(&error));
+                let why = message::without_kind(&error);
                 let text =
                     format!("a first forward with an input of shape {shape:?} failed: {why}");
                 RuntimeError::BadArtifact(text)
@@ -121,11 +121,17 @@ impl TorchModel {
     }
 
     fn forward(&self, input: TensorData) -> Result<Answer, RuntimeError> {
-        let tensor = IValue::Tensor(convert::to_tensor(&input)?);
+        let tensor = convert::to_tensor(&input)?;
         // The copy is enough; what came may be large.
         drop(input);
-        let output = tch::no_grad(|| self.module.forward_is(&[tensor]));
-        convert::to_answer(output.map_err(|error| message::of_forward(&error))?)
+        let kept = tensor.shallow_clone();
+        let output = tch::no_grad(|| self.module.forward_is(&[IValue::Tensor(tensor)]));
+        let output = output.map_err(|error| {
+            // `tch` forgets the arguments of a call that throws: they would leak whole.
+            convert::empty(kept);
+            message::of_forward(&error)
+        });
+        convert::to_answer(output?)
     }
 }
 
@@ -142,8 +148,11 @@ impl Model for TorchModel {
         let format = self.output.format(input.accept.as_deref())?;
         let (body, measured) =
             measure(|| self.output.write(format, &self.forward(self.read(input)?)?));
-        self.cost.note(measured, body.as_ref().map_or(0, |body| body.capacity() as u64));
-        Ok(ModelOutput { content_type: format.content_type().into(), body: body?.into() })
+        // What failed is not counted: a body of 60 bytes can claim to be a huge picture, and the
+        // workspace never shrinks again.
+        let body = body?;
+        self.cost.note(measured, body.capacity() as u64);
+        Ok(ModelOutput { content_type: format.content_type().into(), body: body.into() })
     }
 }
 
@@ -198,14 +207,14 @@ fn check_forward(module: &CModule, name: &str) -> Result<(), RuntimeError> {
     }
 }
 
-/// Returns an input of zeros (a grey picture) for the first forward, where the shape is known.
-fn empty_input(input: &Input) -> Option<TensorData> {
+/// Returns an input of zeros (a grey picture) for the first forward.
+fn empty_input(input: &Input, shape: &[i64]) -> TensorData {
     match input {
-        Input::Image(picture) => Some(image::grey(picture)),
-        Input::Tensor(TensorInput { dtype, shape }) => {
-            let shape: Vec<i64> = shape.as_ref()?.iter().map(|it| it.abs()).collect();
-            let elements = dtype.unwrap_or_default().zeros(n_elements(&shape)?);
-            Some(TensorData { shape, elements })
+        Input::Image(picture) => image::grey(picture),
+        Input::Tensor(TensorInput { dtype, .. }) => {
+            let n_elements = n_elements(shape).expect("the manifest's shape was checked");
+            let elements = dtype.unwrap_or_default().zeros(n_elements);
+            TensorData { shape: shape.to_vec(), elements }
         }
     }
 }

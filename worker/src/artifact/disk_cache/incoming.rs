@@ -1,13 +1,13 @@
 //! An artifact on its way into the cache: a folder, and the room that is reserved for it.
 
-use super::{ArtifactLease, DiskCache, record};
+use super::{ArtifactLease, DiskCache, folder, record};
 use crate::artifact::{
     ArtifactVersion,
     unpack::{NoRoom, Room},
 };
 use shared::address::ArtifactAddress;
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -68,8 +68,8 @@ impl Room for Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // What cannot be deleted now is deleted at the next start.
-        let _ = fs::remove_dir_all(&self.folder);
-        self.cache.release(self.reserved_bytes);
+        if folder::discard(&self.folder) {
+            self.cache.release(self.reserved_bytes);
+        }
     }
 }

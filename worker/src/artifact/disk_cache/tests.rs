@@ -94,19 +94,20 @@ fn an_unfinished_artifact_leaves_nothing() {
 #[test]
 fn the_budget_is_used_to_its_last_byte_and_no_further() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = DiskCache::open(folder.path(), 100).unwrap();
-    let whole = put(&cache, "a", 100).unwrap();
+    let budget_bytes = 100;
+    let cache = DiskCache::open(folder.path(), budget_bytes).unwrap();
+    let whole = put(&cache, "a", budget_bytes).unwrap();
     assert!(put(&cache, "b", 1).is_err());
     drop(whole);
-    assert!(put(&cache, "c", 101).is_err());
-    put(&cache, "d", 100).unwrap();
-    assert_eq!(cache.used_bytes(), 100);
+    assert!(put(&cache, "c", budget_bytes + 1).is_err());
+    put(&cache, "d", budget_bytes).unwrap();
+    assert_eq!(cache.used_bytes(), budget_bytes);
 }
 
 #[test]
 fn persisted_artifacts_survive_a_restart_in_the_order_of_their_use() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = DiskCache::open(folder.path(), 3 * STEP).unwrap();
+    let cache = DiskCache::open(folder.path(), 4 * STEP).unwrap();
     for name in ["a", "b", "c"] {
         put(&cache, name, STEP).unwrap();
         cache.persist(&address(name), &version("1")).unwrap();
@@ -196,4 +197,117 @@ fn many_threads_that_make_room_keep_the_budget() {
         }
     });
     assert_eq!(n_below(&folder.path().join("artifacts")), 4);
+}
+
+#[test]
+fn threads_with_artifacts_of_unequal_size_never_lack_room_that_is_being_made() {
+    let folder = tempfile::tempdir().unwrap();
+    // Four threads hold a step each at most, so there is always room for one more artifact.
+    let cache = DiskCache::open(folder.path(), 4 * STEP).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let cache = &cache;
+            scope.spawn(move || {
+                for n in 0..50_u64 {
+                    let size_bytes = STEP >> ((thread + n * 7) % 5);
+                    let lease = put(cache, &format!("{thread}-{n}"), size_bytes);
+                    assert!(lease.unwrap().path().join("name").exists());
+                    assert!(cache.used_bytes() <= cache.budget_bytes());
+                }
+            });
+        }
+    });
+}
+
+/// Takes an artifact out of the cache without deleting it yet.
+fn move_out(cache: &DiskCache, name: &str) -> Vec<Trash> {
+    let digest = record::digest(&address(name), &version("1"));
+    cache.move_out(&mut cache.state.lock(), vec![digest])
+}
+
+#[test]
+fn room_that_another_thread_makes_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(folder.path(), STEP).unwrap();
+    put(&cache, "a", STEP).unwrap();
+    let leaving = move_out(&cache, "a");
+    assert_eq!(cache.used_bytes(), STEP, "it counts until it is gone");
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| put(&cache, "b", STEP).map(drop));
+        cache.delete(leaving);
+        assert_eq!(second.join().unwrap(), Ok(()));
+    });
+    assert_eq!(cache.used_bytes(), STEP);
+}
+
+#[test]
+fn an_artifact_comes_again_while_it_is_being_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(folder.path(), 2 * STEP).unwrap();
+    put(&cache, "a", STEP).unwrap();
+    let leaving = move_out(&cache, "a");
+    assert!(find(&cache, "a").is_none());
+    let lease = put(&cache, "a", STEP).unwrap();
+    cache.delete(leaving);
+    assert_eq!(fs::read_to_string(lease.path().join("name")).unwrap(), "a");
+    assert_eq!(cache.used_bytes(), STEP);
+}
+
+#[test]
+fn an_artifact_that_cannot_leave_stays_counted_and_serves_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(folder.path(), STEP).unwrap();
+    put(&cache, "a", STEP).unwrap();
+    let mut incoming = cache.begin().unwrap();
+    // Nothing can be moved into a file.
+    let (place, aside) = (folder.path().join("incoming"), folder.path().join("aside"));
+    fs::rename(&place, &aside).unwrap();
+    fs::write(&place, "").unwrap();
+    let no_room = NoRoom { needed_bytes: 1, in_use_bytes: STEP, budget_bytes: STEP };
+    assert_eq!(incoming.cover(1), Err(no_room));
+    assert_eq!(cache.used_bytes(), STEP);
+    assert!(find(&cache, "a").is_some());
+    fs::remove_file(&place).unwrap();
+    fs::rename(&aside, &place).unwrap();
+}
+
+#[test]
+fn an_artifact_whose_files_are_gone_is_forgotten_and_can_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(folder.path(), 2 * STEP).unwrap();
+    let path = put(&cache, "a", STEP).unwrap().path().to_owned();
+    cache.persist(&address("a"), &version("1")).unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    assert!(find(&cache, "a").is_none());
+    assert_eq!(cache.used_bytes(), 0);
+    let lease = put(&cache, "a", STEP).unwrap();
+    assert_eq!(n_below(&folder.path().join("incoming")), 0);
+
+    // Also while somebody holds it.
+    fs::remove_dir_all(&path).unwrap();
+    assert!(find(&cache, "a").is_none());
+    let second = put(&cache, "a", STEP).unwrap();
+    assert_eq!(cache.used_bytes(), STEP);
+    drop(lease);
+    assert!(put(&cache, "b", 2 * STEP).is_err(), "the second lease holds it");
+    drop(second);
+    put(&cache, "b", 2 * STEP).unwrap();
+}
+
+#[test]
+fn a_folder_into_which_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("cache");
+    drop(DiskCache::open(&folder, STEP).unwrap());
+    let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    for open_to_others in [0o777, 0o1777, 0o770, 0o720, 0o702] {
+        mode(open_to_others);
+        let error = DiskCache::open(&folder, STEP).unwrap_err().to_string();
+        let text = format!("cache folder `{}` can be changed by others", folder.display());
+        assert!(error.starts_with(&text), "{open_to_others:o}: {error}");
+    }
+    mode(0o755);
+    DiskCache::open(&folder, STEP).unwrap();
 }

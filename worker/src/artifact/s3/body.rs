@@ -1,4 +1,8 @@
 //! The body of an object: watched for stalls, and continued where it broke.
+//!
+//! What makes it whole: its length and, for each part of it, the `ETag`. The SDK compares the store's
+//! checksum as well, but only of a body that came in one piece: a part has no checksum of its own.
+//! What is unpacked has one inside nearly always (gzip, zstd and zip do, a plain tar does not).
 
 use super::{ArtifactVersion, FetchError, S3Source};
 use aws_sdk_s3::primitives::ByteStream;
@@ -56,7 +60,7 @@ impl Body {
                 Ok(Some(piece))
             }
             Ok(None) if self.offset < self.version.size_bytes => Err("it ended early".into()),
-            // Reading to here lets the SDK compare the store's checksum.
+            // Reading to here lets the SDK compare the store's checksum, if nothing broke before.
             Ok(None) => Ok(None),
         }
     }
@@ -67,7 +71,7 @@ impl Body {
         self.n_breaks += 1;
         let is_hopeless = self.n_breaks >= patience.max_attempts
             || Instant::now() >= self.deadline
-            // All came, but it is not what the store's checksum says.
+            // All came, and yet it failed: it is not what the store's checksum says.
             || self.offset >= self.version.size_bytes;
         if is_hopeless {
             return Err(FetchError::unavailable(&self.address, error));

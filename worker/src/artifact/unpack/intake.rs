@@ -2,6 +2,7 @@
 
 use super::{
     Limits, Room, UnpackError,
+    bounded::Bounded,
     flaw::{EntryFlaw, Flaw},
     format::{BLOCK, Format},
     paths::{is_mac_litter, safe_path, wrapping_folder},
@@ -75,6 +76,11 @@ impl<'a> Intake<'a> {
 
     pub(super) fn limits(&self) -> &'a Limits {
         self.limits
+    }
+
+    /// Bounds a stream of everything that the archive unpacks to, files or not.
+    pub(super) fn bounded<R: Read>(&self, stream: R) -> Bounded<R> {
+        Bounded::new(stream, *self.limits, Rc::clone(&self.packed))
     }
 
     /// Takes in a folder.
@@ -160,7 +166,8 @@ impl<'a> Intake<'a> {
         Ok(self.disk_bytes)
     }
 
-    fn count_entry(&mut self) -> Result<(), Flaw> {
+    /// Counts what an archive holds one by one, also what leaves nothing on disk.
+    pub(super) fn count_entry(&mut self) -> Result<(), Flaw> {
         self.n_entries += 1;
         if self.n_entries > self.limits.max_entries {
             return Err(Flaw::TooManyEntries(self.limits.max_entries));
@@ -231,19 +238,11 @@ impl<'a> Intake<'a> {
     }
 
     fn check_sizes(&self, name: &[u8], file_bytes: u64) -> Result<(), Flaw> {
-        let Limits { max_file_bytes, max_total_bytes, max_ratio, ratio_floor_bytes, .. } =
-            *self.limits;
+        let max_file_bytes = self.limits.max_file_bytes;
         if file_bytes > max_file_bytes {
             return Err(Flaw::entry(name, EntryFlaw::TooLarge(max_file_bytes)));
         }
-        if self.unpacked_bytes > max_total_bytes {
-            return Err(Flaw::TooLarge(max_total_bytes));
-        }
-        let is_dense = self.unpacked_bytes > self.packed.get().saturating_mul(max_ratio);
-        if is_dense && self.unpacked_bytes > ratio_floor_bytes {
-            return Err(Flaw::Bomb(max_ratio));
-        }
-        Ok(())
+        self.limits.check_unpacked(self.unpacked_bytes, self.packed.get())
     }
 }
 

@@ -14,7 +14,7 @@ const MAX_PADDING_BYTES: u64 = 1 << 20;
 
 pub(super) fn unpack(stream: impl Read, intake: &mut Intake<'_>) -> Result<(), UnpackError> {
     let meter = Meter::default();
-    let mut archive = Archive::new(Metered::new(stream, meter.clone()));
+    let mut archive = Archive::new(Metered::new(intake.bounded(stream), meter.clone()));
     let mut entries = archive.entries().map_err(Flaw::of_read)?;
     loop {
         // Between two files stand headers and long names, which the crate reads into memory.
@@ -41,6 +41,7 @@ fn take(
     match entry.header().entry_type() {
         // Still under the meter's allowance: attributes of the whole archive, none of them ours.
         EntryType::XGlobalHeader => {
+            intake.count_entry()?;
             io::copy(entry, &mut io::sink()).map_err(|error| broken(error, meter))?;
             Ok(())
         }

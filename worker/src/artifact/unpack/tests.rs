@@ -1,6 +1,7 @@
 //! Archives made here, good and bad, and what becomes of them.
 
 mod hazards;
+mod metadata;
 mod mutations;
 
 use super::*;

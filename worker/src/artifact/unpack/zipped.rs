@@ -1,8 +1,9 @@
 //! Zip: an archive of its own, or a bare TorchScript file. Read from disk, by its table of contents.
 
 use super::{
-    BARE_MODEL, UnpackError,
+    BARE_MODEL, Limits, UnpackError,
     flaw::{EntryFlaw, Flaw},
+    format::{BLOCK, Format},
     intake::{Intake, Keep, in_blocks},
     metered::{Meter, Metered},
 };
@@ -37,7 +38,11 @@ pub(super) enum Content {
 pub(super) fn unpack(spool: &Path, intake: &mut Intake<'_>) -> Result<Content, UnpackError> {
     let mut file = File::open(spool).map_err(UnpackError::Disk)?;
     check_end(&mut file)?;
-    let mut zip = open(file, intake)?;
+    let (mut zip, meter) = open(file, intake.limits())?;
+    meter.allow_all();
+    if zip.has_overlapping_entries().map_err(flaw_of)? {
+        return Err(Flaw::Overlap.into());
+    }
     let content = if is_bare_model(&zip) { Content::BareModel } else { Content::Archive };
     for index in 0..zip.len() {
         take(&mut zip, index, intake, content)?;
@@ -56,25 +61,44 @@ pub(super) fn keep_bare_model(spool: &Path, artifact: &Path) -> Result<u64, Unpa
     keep().map_err(UnpackError::Disk)
 }
 
-fn open(file: File, intake: &Intake<'_>) -> Result<Zip, Flaw> {
+/// Returns what the entries of the zip at `path` unpack to, by its table of contents alone.
+///
+/// For a model within an archive: nobody has looked into that one yet.
+pub fn contents_bytes(path: &Path, limits: &Limits) -> Result<u64, UnpackError> {
+    let mut file = File::open(path).map_err(UnpackError::Disk)?;
+    let packed_bytes = file.metadata().map_err(UnpackError::Disk)?.len();
+    let mut head = Vec::with_capacity(BLOCK);
+    file.by_ref().take(BLOCK as u64).read_to_end(&mut head).map_err(UnpackError::Disk)?;
+    match Format::sniff(&head)? {
+        Format::Zip => check_end(&mut file)?,
+        other => return Err(Flaw::UnknownFormat(other.name()).into()),
+    }
+    let (zip, _) = open(file, limits)?;
+    let mut unpacked_bytes = 0_u64;
+    for index in 0..zip.len() {
+        let entry = zip.by_index_data(index).map_err(flaw_of)?;
+        unpacked_bytes = unpacked_bytes.saturating_add(entry.size());
+    }
+    limits.check_unpacked(unpacked_bytes, packed_bytes)?;
+    Ok(unpacked_bytes)
+}
+
+/// Reads the table of contents; only what is allowed by the meter is read after that.
+fn open(file: File, limits: &Limits) -> Result<(Zip, Meter), Flaw> {
     let meter = Meter::default();
     let reader = Metered::new(BufReader::new(file), meter.clone());
     // The crate reads the whole table into memory, as long as the zip says it is.
-    let n_entries = intake.limits().max_entries as u64;
+    let n_entries = limits.max_entries as u64;
     meter.allow(MAX_END_BYTES * 4 + n_entries.saturating_mul(MAX_TABLE_BYTES_PER_ENTRY));
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    let mut zip = ZipArchive::with_config(config, reader).map_err(flaw_of)?;
-    if zip.len() > intake.limits().max_entries {
-        return Err(Flaw::TooManyEntries(intake.limits().max_entries));
+    let zip = ZipArchive::with_config(config, reader).map_err(flaw_of)?;
+    if zip.len() > limits.max_entries {
+        return Err(Flaw::TooManyEntries(limits.max_entries));
     }
     if zip.has_duplicate_names() {
         return Err(Flaw::DuplicateNames);
     }
-    meter.allow_all();
-    if zip.has_overlapping_entries().map_err(flaw_of)? {
-        return Err(Flaw::Overlap);
-    }
-    Ok(zip)
+    Ok((zip, meter))
 }
 
 fn take(
@@ -133,17 +157,16 @@ fn check_end(file: &mut File) -> Result<(), UnpackError> {
         Ok(tail)
     };
     let tail = read_tail(file).map_err(UnpackError::Disk)?;
-    let ends =
-        tail.windows(22).enumerate().filter(|(_, record)| record.starts_with(&END_SIGNATURE));
-    let mut flaw = Flaw::Truncated;
-    for (at, record) in ends {
-        let comment_bytes = usize::from(u16::from_le_bytes([record[20], record[21]]));
-        if at + record.len() + comment_bytes == tail.len() {
-            return Ok(());
-        }
-        flaw = Flaw::TrailingGarbage("zip");
+    // The last one is what every reader takes, LibTorch's too: an earlier one that fits better
+    // would let the two see different files.
+    let mut ends = tail.windows(22).enumerate().rev();
+    let end = ends.find(|(_, record)| record.starts_with(&END_SIGNATURE));
+    let (at, record) = end.ok_or(Flaw::Truncated)?;
+    let comment_bytes = usize::from(u16::from_le_bytes([record[20], record[21]]));
+    if at + record.len() + comment_bytes == tail.len() {
+        return Ok(());
     }
-    Err(flaw.into())
+    Err(Flaw::TrailingGarbage("zip").into())
 }
 
 fn flaw_of(error: ZipError) -> Flaw {

@@ -85,7 +85,23 @@ trait Cell: Sized {
     fn parse(cell: &str) -> Option<Self>;
 }
 
-macro_rules! cell {
+macro_rules! float_cell {
+    ($($t:ty),*) => {
+        $(impl Cell for $t {
+            fn parse(cell: &str) -> Option<Self> {
+                let is_infinity = || {
+                    let name = cell.strip_prefix(['+', '-']).unwrap_or(cell);
+                    ["inf", "infinity"].iter().any(|it| name.eq_ignore_ascii_case(it))
+                };
+                // A number beyond the type's range is read as infinity, which nobody wrote.
+                <$t>::from_str(cell).ok().filter(|it| !it.is_infinite() || is_infinity())
+            }
+        })*
+    };
+}
+float_cell!(f32, f64);
+
+macro_rules! int_cell {
     ($($t:ty),*) => {
         $(impl Cell for $t {
             fn parse(cell: &str) -> Option<Self> {
@@ -96,7 +112,7 @@ macro_rules! cell {
         })*
     };
 }
-cell!(f32, f64, i64, i32, i16, i8, u8);
+int_cell!(i64, i32, i16, i8, u8);
 
 impl Cell for bool {
     fn parse(cell: &str) -> Option<Self> {

@@ -3,7 +3,10 @@
 use super::Answer;
 use crate::runtime::{
     RuntimeError,
-    tensor::{DType, Element, MAX_DIMENSIONS, MAX_ELEMENTS, TensorData, for_dtype, with_elements},
+    tensor::{
+        DType, Element, MAX_DIMENSIONS, MAX_ELEMENTS, TensorData, for_dtype, n_elements,
+        with_elements,
+    },
 };
 use serde::{
     Serialize, Serializer,
@@ -181,6 +184,11 @@ impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Tensor(tensor) => {
+                // Shapes with a zero in them can stand for more lists than there is memory.
+                if n_elements(&tensor.shape) != Some(tensor.elements.len()) {
+                    let shape = &tensor.shape;
+                    return Err(S::Error::custom(format_args!("its shape {shape:?} is too large")));
+                }
                 with_elements!(&tensor.elements, values => {
                     Nested { shape: &tensor.shape, values }.serialize(serializer)
                 })

@@ -52,6 +52,13 @@ fn accept_chooses_the_answer() {
         (Some("text/html"), ALL, None),
         (Some("text/csv"), JSON, None),
         (Some("text/csv, */*;q=0.1"), JSON, Some(Format::Json)),
+        // A zero excludes what a wider range would let in.
+        (Some("application/json;q=0, */*"), ALL, Some(Format::Csv)),
+        (Some("*/*, application/json;q=0"), JSON, None),
+        (Some("*/*, application/json;q=0.1"), ALL, Some(Format::Csv)),
+        (Some("application/*;q=0, */*;q=0.1"), ALL, Some(Format::Csv)),
+        (Some("text/*;q=0, text/csv;q=0.2"), ALL, Some(Format::Csv)),
+        (Some("*/*;q=nan"), ALL, None),
     ] {
         assert_eq!(answer_format(accept, offers).ok(), format, "{accept:?}");
     }
@@ -118,9 +125,10 @@ fn csv_rows_become_vectors_and_matrices() {
         let tensor = decode(Format::Csv, body.as_bytes(), &input(None, shape));
         assert_eq!(tensor, Ok(expected), "{body}");
     }
-    let tensor = decode(Format::Csv, b"nan,-inf", &TensorInput::default()).unwrap();
+    let tensor = decode(Format::Csv, b"nan,-inf,+Infinity", &TensorInput::default()).unwrap();
     let Elements::Float32(values) = tensor.elements else { panic!("float32 is the default") };
-    assert!(values[0].is_nan() && values[1] == f32::NEG_INFINITY);
+    assert!(values[0].is_nan());
+    assert_eq!(values[1..], [f32::NEG_INFINITY, f32::INFINITY]);
 }
 
 #[test]
@@ -128,6 +136,8 @@ fn csv_refusals_name_row_and_column() {
     for (body, expected) in [
         (&b"1,2\n3,cat\n"[..], "row 2, column 2 of the CSV: \"cat\" is not a float32"),
         (b"1,2\n3\n", "row 2 of the CSV has 1 cells, those above 2"),
+        (b"1e39", "row 1, column 1 of the CSV: \"1e39\" is not a float32"),
+        (b"0,-1e39", "row 1, column 2 of the CSV: \"-1e39\" is not a float32"),
         (b"1,,2", "row 1, column 2 of the CSV: \"\" is not a float32"),
         (b"", "the CSV has no rows"),
         (b"\xff", "the CSV is not UTF-8"),
@@ -177,6 +187,7 @@ fn hostile_npy_headers_are_refused() {
     let descr = |descr| format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,)}}");
     for (header, expected) in [
         (shape("(4294967296, 4294967296, 4294967296)"), "is too large"),
+        (shape("(16777216, 16777216, 0)"), "is too large"),
         (shape("(99999999999999999999,)"), "header is malformed"),
         (shape("(-1,)"), "header is malformed"),
         (shape("(1,2"), "header is malformed"),
@@ -233,6 +244,13 @@ fn answers_of_several_parts_are_json_alone() {
     }
     assert_eq!(encode(Format::Json, &Answer::Tensor(f32s(&[], &[2.0]))).unwrap(), b"2.0");
     assert_eq!(encode(Format::Json, &Answer::Tensor(f32s(&[2, 0], &[]))).unwrap(), b"[[],[]]");
+}
+
+#[test]
+fn an_empty_answer_of_absurd_shape_is_an_error_and_no_endless_list() {
+    let empty = Answer::Tensor(f32s(&[1 << 24, 1 << 24, 0], &[]));
+    let why = encode(Format::Json, &Answer::List(vec![empty])).unwrap_err().to_string();
+    assert!(why.contains("its shape [16777216, 16777216, 0] is too large"), "{why}");
 }
 
 #[test]

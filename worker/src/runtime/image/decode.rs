@@ -1,13 +1,14 @@
 //! From JPEG, PNG or WebP to RGB, 8 bits a color.
 //!
 //! Colors become RGB as Pillow's `convert("RGB")` has it: grey is repeated, a palette is looked up,
-//! alpha is dropped without blending; of 16 bits the upper eight are kept. What a picture would need
-//! is checked against its header before a pixel is decoded.
+//! alpha is dropped without blending. Of 16 bits the upper eight are kept, as Pillow keeps them of
+//! colors; 16-bit grey is where it differs, by clipping at 255. What a picture would need is checked
+//! against its header before a pixel is decoded.
 
-use super::{Rgb, jpeg};
+use super::{Rgb, jpeg, webp};
 use crate::runtime::RuntimeError;
 use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits,
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage,
     codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder},
     metadata::Orientation,
 };
@@ -15,42 +16,45 @@ use std::io::Cursor;
 
 /// Longest side: what WebP can hold, and more than any camera's.
 const MAX_SIDE: u32 = 16_384;
-/// Most pixels: a camera's 32 megapixels. Decoded they take 96 MiB, 256 MiB at the worst (16 bits
-/// with alpha): a bound on what one invocation can claim of an instance's memory.
+/// Most pixels: a camera's 32 megapixels.
 const MAX_PIXELS: u64 = 1 << 25;
-/// What a decoder may allocate, the picture itself included.
-const MAX_ALLOC_BYTES: u64 = 512 << 20;
+/// Most bytes of a decoded picture: as many pixels with alpha, half as many with 16 bits too. With
+/// the copy as RGB beside it (96 MiB) this bounds what one body can claim of an instance's memory;
+/// a progressive JPEG takes 192 MiB of coefficients instead.
+const MAX_DECODED_BYTES: u64 = 128 << 20;
+/// What the PNG decoder may allocate beside the picture: its color profile, inflated, and texts.
+/// Profiles of monitors and cameras have some hundred kB, those of printers three MB.
+const MAX_PNG_EXTRA_BYTES: u64 = 8 << 20;
 
 /// The picture's width and height must be known before its decoder is made, which may allocate.
 type Size = (u32, u32);
 
 pub(super) fn decode(body: &[u8], exif_orientation: bool) -> Result<Rgb, RuntimeError> {
-    let picture = match image::guess_format(body) {
+    match image::guess_format(body) {
         Ok(ImageFormat::Jpeg) => {
             jpeg::check(body).map_err(|why| bad(format!("the JPEG {why}")))?;
             let decoder = JpegDecoder::new(Cursor::new(body)).map_err(|it| broken("JPEG", &it))?;
-            picture(decoder, exif_orientation).map_err(|it| it.of("JPEG"))?
+            picture(decoder, exif_orientation).map_err(|it| it.of("JPEG"))
         }
         Ok(ImageFormat::Png) => {
             let size = png_size(body).ok_or_else(|| bad("the PNG is truncated".to_owned()))?;
             check_size(size)?;
             let mut limits = Limits::no_limits();
-            limits.max_alloc = Some(MAX_ALLOC_BYTES);
+            limits.max_alloc = Some(MAX_PNG_EXTRA_BYTES);
             let decoder = PngDecoder::with_limits(Cursor::new(body), limits);
             let decoder = decoder.map_err(|it| broken("PNG", &it))?;
             if decoder.is_apng().map_err(|it| broken("PNG", &it))? {
                 return Err(bad("animated PNGs are not served: send one picture".to_owned()));
             }
-            picture(decoder, exif_orientation).map_err(|it| it.of("PNG"))?
+            picture(decoder, exif_orientation).map_err(|it| it.of("PNG"))
         }
         Ok(ImageFormat::WebP) => {
-            check_webp(body)?;
+            let body = webp::check(body)?;
             let decoder = WebPDecoder::new(Cursor::new(body)).map_err(|it| broken("WebP", &it))?;
-            picture(decoder, exif_orientation).map_err(|it| it.of("WebP"))?
+            picture(decoder, exif_orientation).map_err(|it| it.of("WebP"))
         }
-        _ => return Err(bad("the body is not a JPEG, PNG or WebP picture".to_owned())),
-    };
-    Ok(rgb(picture))
+        _ => Err(bad("the body is not a JPEG, PNG or WebP picture".to_owned())),
+    }
 }
 
 /// Why a picture was not decoded: by our bounds, or by its decoder.
@@ -68,25 +72,32 @@ impl Failure {
     }
 }
 
-fn picture(
-    mut decoder: impl ImageDecoder,
-    exif_orientation: bool,
-) -> Result<DynamicImage, Failure> {
-    check_size(decoder.dimensions()).map_err(Failure::Refused)?;
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_ALLOC_BYTES);
-    decoder.set_limits(limits).map_err(Failure::Broken)?;
+fn picture(mut decoder: impl ImageDecoder, exif_orientation: bool) -> Result<Rgb, Failure> {
+    let size = decoder.dimensions();
+    check_size(size).map_err(Failure::Refused)?;
+    // The decoders' own limits do nothing here: they allocate what they are asked to fill.
+    if decoder.total_bytes() > MAX_DECODED_BYTES {
+        let why = format!("decoded it takes more than {MAX_DECODED_BYTES} bytes");
+        return Err(Failure::Refused(refused(size, &why)));
+    }
     let orientation = if exif_orientation {
         decoder.orientation().map_err(Failure::Broken)?
     } else {
         Orientation::NoTransforms
     };
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(Failure::Broken)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    let picture = rgb(DynamicImage::from_decoder(decoder).map_err(Failure::Broken)?);
+    Ok(if orientation == Orientation::NoTransforms { picture } else { turn(picture, orientation) })
 }
 
-fn check_size((width, height): Size) -> Result<(), RuntimeError> {
+/// Turns a picture when it is RGB already, because this takes a copy of it.
+fn turn(Rgb { width, height, pixels }: Rgb, orientation: Orientation) -> Rgb {
+    let picture = RgbImage::from_raw(width, height, pixels).expect("there are width x height");
+    let mut picture = DynamicImage::ImageRgb8(picture);
+    picture.apply_orientation(orientation);
+    rgb(picture)
+}
+
+pub(super) fn check_size((width, height): Size) -> Result<(), RuntimeError> {
     let n_pixels = u64::from(width) * u64::from(height);
     let why = if width == 0 || height == 0 {
         "it has no pixels".to_owned()
@@ -97,7 +108,11 @@ fn check_size((width, height): Size) -> Result<(), RuntimeError> {
     } else {
         return Ok(());
     };
-    Err(bad(format!("a picture of {width} x {height} pixels is refused: {why}")))
+    Err(refused((width, height), &why))
+}
+
+fn refused((width, height): Size, why: &str) -> RuntimeError {
+    bad(format!("a picture of {width} x {height} pixels is refused: {why}"))
 }
 
 /// Reads width and height where every PNG has them: in its first chunk, behind the signature.
@@ -107,30 +122,6 @@ fn png_size(body: &[u8]) -> Option<Size> {
         Some(u32::from_be_bytes(bytes.try_into().ok()?))
     };
     Some((side(16)?, side(20)?))
-}
-
-/// The animation flag of a WebP in the extended format.
-const WEBP_ANIMATION: u8 = 0b10;
-
-/// Checks what a WebP's first bytes claim: its length and, in the extended format alone, animation
-/// and a size that can be absurd.
-fn check_webp(body: &[u8]) -> Result<(), RuntimeError> {
-    let number = |at: usize| body.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-    let truncated = || bad("the WebP is truncated".to_owned());
-    let len = number(4).ok_or_else(truncated)?;
-    if body.len() as u64 - 8 < u64::from(len) {
-        return Err(truncated());
-    }
-    if body.get(12..16) != Some(b"VP8X") {
-        return Ok(());
-    }
-    // Before the decoder, which reads all frames first and so may stumble over a broken one.
-    if body.get(20).is_some_and(|flags| flags & WEBP_ANIMATION != 0) {
-        return Err(bad("animated WebPs are not served: send one picture".to_owned()));
-    }
-    // Width and height less one, 24 bits each.
-    let (Some(width), Some(height)) = (number(24), number(26)) else { return Err(truncated()) };
-    check_size(((width & 0x00FF_FFFF) + 1, (height >> 8) + 1))
 }
 
 fn rgb(picture: DynamicImage) -> Rgb {
@@ -173,6 +164,6 @@ fn broken(format: &str, error: &ImageError) -> RuntimeError {
     bad(format!("the {format} cannot be decoded: {error}"))
 }
 
-fn bad(text: String) -> RuntimeError {
+pub(super) fn bad(text: String) -> RuntimeError {
     RuntimeError::BadInput(text)
 }

@@ -1,3 +1,5 @@
+mod formats;
+
 use super::*;
 use image::{
     ExtendedColorType, ImageEncoder,
@@ -122,7 +124,7 @@ fn values_are_scaled_and_normalized_by_color() {
 }
 
 #[test]
-fn every_color_model_becomes_rgb_as_in_pillow() {
+fn every_color_model_becomes_rgb_and_of_16_bits_the_upper_eight_stay() {
     use ExtendedColorType::{L8, L16, La8, La16, Rgb8, Rgb16, Rgba8, Rgba16};
     let big_endian = |values: &[u16]| -> Vec<u8> {
         // The encoder takes the machine's own order.
@@ -208,6 +210,7 @@ fn headers_that_claim_too_much_are_refused_before_decoding() {
         (png_claiming(u32::MAX, 1), "a picture of 4294967295 x 1 pixels is refused"),
         (png_claiming(0, 1), "a picture of 0 x 1 pixels is refused: it has no pixels"),
         (png_claiming(16_384, 16_384), "it has more than 33554432 pixels"),
+        (formats::png_of(5_792, 5_792, 16, 6, &[]), "decoded it takes more than 134217728 bytes"),
         (jpeg_claiming(65_535, 65_535), "a picture of 65535 x 65535 pixels is refused"),
         (webp_claiming(100_000, 100_000), "a picture of 100000 x 100000 pixels is refused"),
     ] {

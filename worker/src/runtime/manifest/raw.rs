@@ -11,7 +11,8 @@ use crate::runtime::{
 use serde::Deserialize;
 use std::path::{Component, Path};
 
-/// Pictures are prepared for networks: 8192 is ten times what those take.
+/// Pictures are prepared for networks: 8192 is ten times what those take. Width times height times
+/// three colors has the bound of any tensor besides.
 const MAX_SIDE: i64 = 8192;
 /// A model that declares more than 16 TiB means something else.
 const MAX_MEMORY_BYTES: i64 = 1 << 44;
@@ -148,9 +149,14 @@ fn image(raw: &RawInput) -> Result<ImageInput, RuntimeError> {
     if !mean.iter().all(|value| value.abs() <= MAX_FACTOR) {
         return Err(wrong("input.mean", "must be finite and at most 1e9 in size"));
     }
+    let (width, height) = (side("input.width", raw.width)?, side("input.height", raw.height)?);
+    if n_elements(&[3, height.into(), width.into()]).is_none() {
+        let why = "times `input.height` times three colors is more than 16,777,216 elements";
+        return Err(wrong("input.width", why));
+    }
     Ok(ImageInput {
-        width: side("input.width", raw.width)?,
-        height: side("input.height", raw.height)?,
+        width,
+        height,
         resize: raw.resize.unwrap_or_default(),
         scale,
         mean,

@@ -83,6 +83,10 @@ fn refusals_name_the_key_and_the_reason() {
         ("[input]\nkind = 'image'\nheight = 8", "`input.width` is missing"),
         ("[input]\nkind = 'image'\nwidth = 0\nheight = 8", "`input.width` is 0, expected 1 to"),
         ("[input]\nkind = 'image'\nwidth = 8\nheight = 8193", "`input.height` is 8193"),
+        (
+            "[input]\nkind = 'image'\nwidth = 8192\nheight = 8192",
+            "`input.width` times `input.height` times three colors is more than 16,777,216",
+        ),
         ("[input]\nwidth = 8", "`input.width` goes with `kind = \"image\"`"),
         ("[input]\nkind = 'image'\nshape = [1]", "`input.shape` goes with `kind = \"tensor\"`"),
         ("[input]\ndtype = 'float8'", "unknown variant `float8`"),
@@ -120,6 +124,68 @@ fn a_large_or_binary_manifest_is_refused() {
     std::fs::write(&path, b"\xff\xfe").unwrap();
     let why = Manifest::read(folder.path()).unwrap_err();
     assert_eq!(why.to_string(), "artifact is not a servable model: manifold.toml is not UTF-8");
+}
+
+#[test]
+fn a_manifest_that_is_a_named_pipe_is_refused_and_does_not_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let why = Manifest::read(folder.path()).unwrap_err().to_string();
+    assert_eq!(why, "artifact is not a servable model: manifold.toml is not a file");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(Manifest::read(folder.path()).is_err());
+}
+
+#[test]
+fn the_first_input_is_counted_twice() {
+    for (text, expected) in [
+        ("", 0),
+        ("[input]\nkind = 'image'\nwidth = 8\nheight = 4", 2 * 3 * 8 * 4 * 4),
+        ("[input]\nshape = [-1, 16]", 2 * 16 * 4),
+        ("[input]\nshape = [2, 16]\ndtype = 'float64'", 2 * 2 * 16 * 8),
+    ] {
+        let manifest: Manifest = text.parse().unwrap();
+        assert_eq!(manifest.input.first_bytes(), expected, "{text}");
+    }
+}
+
+/// The names that a refusal offers: those in backticks behind "expected".
+fn offered(why: &str) -> Vec<String> {
+    let (_, expected) = why.rsplit_once("expected").expect("it says what is expected");
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_and_every_word_of_the_code_is_on_the_page() {
+    let page = include_str!("../../../../docs/models.md");
+    for text in ["x = 1", "[model]\nx = 1", "[input]\nx = 1", "[output]\nx = 1"] {
+        let names = offered(&refusal(text));
+        assert!(names.len() > 2, "{names:?}");
+        for name in names {
+            let is_there =
+                page.contains(&format!("`{name}`")) || page.contains(&format!("`[{name}]`"));
+            assert!(is_there, "docs/models.md does not tell of the key `{name}`");
+        }
+    }
+    for text in [
+        "[model]\nruntime = 'x'",
+        "[input]\nkind = 'x'",
+        "[input]\nresize = 'x'",
+        "[input]\ndtype = 'x'",
+        "[output]\nkind = 'x'",
+        "[output]\nformat = 'x'",
+    ] {
+        let words = offered(&refusal(text));
+        assert!(words.len() > 1, "{words:?}");
+        for word in words {
+            let is_there =
+                page.contains(&format!("`{word}`")) || page.contains(&format!("`\"{word}\"`"));
+            assert!(is_there, "docs/models.md does not tell of the word `{word}`");
+        }
+    }
 }
 
 #[test]

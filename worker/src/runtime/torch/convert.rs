@@ -4,17 +4,26 @@ use super::message;
 use crate::runtime::{
     RuntimeError,
     codec::Answer,
-    tensor::{Element, Elements, TensorData, n_elements, with_elements},
+    tensor::{Element, Elements, MAX_DIMENSIONS, TensorData, n_elements, with_elements},
 };
 use tch::{IValue, Kind, TchError, Tensor, kind};
 
 /// How deep lists, tuples and dictionaries of an answer may lie in each other.
 const MAX_DEPTH: usize = 16;
 
+/// Copies data into a tensor that owns its memory alone: no other tensor is a view of it.
 pub(super) fn to_tensor(data: &TensorData) -> Result<Tensor, RuntimeError> {
+    debug_assert_eq!(n_elements(&data.shape), Some(data.elements.len()), "it was read so");
     let tensor = with_elements!(&data.elements, values => Tensor::f_from_slice(values));
-    let shaped = tensor.and_then(|it| it.f_reshape(&data.shape));
+    // In place: `reshape` would make a view, whose memory `empty` could not take away.
+    let shaped = tensor.and_then(|mut it| it.f_resize_(&data.shape));
     shaped.map_err(|error| RuntimeError::BadInput(message::clean(&error)))
+}
+
+/// Gives a tensor's memory back while somebody still holds the tensor, who then has an empty one.
+pub(super) fn empty(mut tensor: Tensor) {
+    // It fails only without memory for an empty storage; then the old one stays.
+    let _ = tch::no_grad(|| tensor.f_set_());
 }
 
 /// Copies what a module returned out of LibTorch's memory.
@@ -86,7 +95,10 @@ fn to_data(tensor: Tensor) -> Result<TensorData, RuntimeError> {
         Kind::Half | Kind::BFloat16 => tensor.f_to_kind(Kind::Float).map_err(unreadable)?,
         _ => tensor,
     };
-    let shape = tensor.size();
+    let shape = shape_of(&tensor).map_err(unreadable)?;
+    if shape.len() > MAX_DIMENSIONS {
+        return Err(failed(&format!("a tensor of over {MAX_DIMENSIONS} dimensions")));
+    }
     let n = n_elements(&shape).ok_or_else(|| failed("more than 16,777,216 elements"))?;
     let elements = match tensor.f_kind().map_err(unreadable)? {
         Kind::Float => copy::<f32>(&tensor, n),
@@ -100,6 +112,15 @@ fn to_data(tensor: Tensor) -> Result<TensorData, RuntimeError> {
         other => return Err(failed(&format!("a tensor of type {other:?}"))),
     };
     Ok(TensorData { shape, elements: elements.map_err(unreadable)? })
+}
+
+/// Returns a tensor's dimensions. `Tensor::size` would panic for a nested tensor, which has none.
+fn shape_of(tensor: &Tensor) -> Result<Vec<i64>, TchError> {
+    // A plain vector, whose own size is safe to ask for.
+    let dimensions = tensor.f_internal_shape_as_tensor()?;
+    let mut shape = vec![0; dimensions.numel()];
+    dimensions.f_copy_data(&mut shape, dimensions.numel())?;
+    Ok(shape)
 }
 
 fn copy<T: Element + kind::Element + Default>(

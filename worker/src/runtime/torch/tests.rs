@@ -223,6 +223,61 @@ fn an_exception_in_the_model_is_its_own_error_in_one_line() {
     assert_eq!(model.invoke(&json("[0]")), Err(expected));
 }
 
+/// A square of zeros, 4 MiB as `float32`.
+fn large_npy() -> ModelInput {
+    let elements = Elements::Float32(vec![0.0; 1 << 20]);
+    let square = TensorData { shape: vec![1 << 10, 1 << 10], elements };
+    input("application/x-npy", &codec::npy::encode(&square))
+}
+
+#[test]
+fn failing_invocations_leak_no_inputs() {
+    let raises =
+        "x: Tensor) -> Tensor:\n    ops.prim.RaiseException(\"out of luck\")\n    return x";
+    let model = load(&scripted(raises));
+    let large = large_npy();
+    // What the first ones leave is the compiled graph.
+    for _ in 0..3 {
+        model.invoke(&large).unwrap_err();
+    }
+    let ((), measured) = measure(|| {
+        for _ in 0..100 {
+            model.invoke(&large).unwrap_err();
+        }
+    });
+    assert!(measured.retained_bytes < 1 << 20, "{measured:?}");
+}
+
+#[test]
+fn a_failing_invocation_is_not_charged_to_the_model() {
+    let folder = archive("[input]\nshape = [-1, 3]");
+    save_linear(folder.path());
+    let model = load(&folder);
+    let before = model.footprint();
+    let n_failed = [large_npy(), large_npy()].iter().filter(|it| model.invoke(it).is_err()).count();
+    assert_eq!(n_failed, 2);
+    assert_eq!(model.footprint(), before);
+}
+
+#[test]
+fn sparse_and_nested_answers_are_errors_and_no_panics() {
+    for output in ["torch.to_sparse(x, 1)", "torch._nested_tensor_from_tensor_list([x, x])"] {
+        let model = load(&scripted(&format!("x: Tensor) -> Tensor:\n    return {output}")));
+        let Err(RuntimeError::Inference(why)) = model.invoke(&json("[0, 1]")) else {
+            panic!("expected an error of the model")
+        };
+        assert!(!why.is_empty() && !why.contains('\n'), "{why}");
+    }
+}
+
+#[test]
+fn an_answer_of_too_many_dimensions_is_an_error_and_no_deep_recursion() {
+    let view = format!("torch.reshape(x, [{}])", vec!["1"; 40].join(", "));
+    let model = load(&scripted(&format!("x: Tensor) -> Tensor:\n    return {view}")));
+    let why = model.invoke(&json("[0]")).unwrap_err().to_string();
+    assert!(why.contains("a tensor of over 32 dimensions"), "{why}");
+}
+
 #[test]
 fn a_module_of_two_inputs_is_refused_when_it_is_invoked() {
     let model = load(&scripted("x: Tensor, y: Tensor) -> Tensor:\n    return torch.add(x, y)"));

@@ -1,0 +1,65 @@
+//! The cache's folder before anybody uses it: whose it is, and what an earlier run left in it.
+
+use super::{OpenError, record};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::Path,
+};
+use tracing::warn;
+
+/// Group and others, writing.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Makes the folder for this user alone, or checks that it is so. In a shared temporary folder
+/// anybody may have made it first, with models of his own in it.
+pub(super) fn claim(folder: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::Io(folder.to_owned(), error);
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let own = rustix::process::geteuid().as_raw();
+    // If the folder itself is a link, then one that this user or the administrator made.
+    let link = fs::symlink_metadata(folder).map_err(failed)?;
+    let metadata = fs::metadata(folder).map_err(failed)?;
+    let is_ours = metadata.uid() == own && [own, 0].contains(&link.uid());
+    if is_ours && metadata.mode() & WRITABLE_BY_OTHERS == 0 {
+        return Ok(());
+    }
+    Err(OpenError::Exposed(folder.to_owned()))
+}
+
+/// Makes an empty folder, whatever was there.
+pub(super) fn clear(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(folder),
+    }
+}
+
+/// Deletes a folder below `incoming`, and returns whether it is gone. One that is not takes its room
+/// until the next start.
+pub(super) fn discard(path: &Path) -> bool {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(path = %path.display(), %error, "folder was not deleted");
+            false
+        }
+        _ => true,
+    }
+}
+
+/// Returns digest and size of the artifacts that an earlier run left, the longest unused first, and
+/// deletes what has no valid record.
+pub(super) fn found(artifacts: &Path) -> io::Result<Vec<(String, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(artifacts)? {
+        let path = entry?.path();
+        match record::read(&path) {
+            Some((digest, record, used)) => found.push((used, digest, record.unpacked_bytes)),
+            None if path.is_dir() => fs::remove_dir_all(&path)?,
+            None => fs::remove_file(&path)?,
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, digest, size_bytes)| (digest, size_bytes)).collect())
+}
