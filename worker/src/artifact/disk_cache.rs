@@ -10,8 +10,7 @@
 //! # Invariants
 //!
 //! - What is counted as used covers everything below the folder, also what is being unpacked and
-//!   what is being deleted, or could not be; it never exceeds the budget. Left out are three blocks
-//!   an artifact: its two folders and its record.
+//!   what is being deleted, or could not be; it never exceeds the budget.
 //! - Only this user can write into the folder: what others put there would be served as a model.
 //! - A leased artifact is never deleted.
 //! - An artifact without a record does not survive a restart: after a power cut its files may be
@@ -40,6 +39,10 @@ use std::{
     },
 };
 use tracing::{debug, info, warn};
+
+/// What an artifact takes beside its files: its digest's folder, the one in it, and the record, a
+/// block of the file system each.
+const FRAME_BYTES: u64 = 3 * 4096;
 
 /// The artifacts on this instance's disk.
 #[derive(Debug)]

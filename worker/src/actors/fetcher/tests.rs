@@ -384,7 +384,7 @@ async fn a_stopped_fetcher_breaks_off_its_downloads() {
 #[tokio::test]
 async fn leases_keep_an_artifact_and_their_end_lets_it_go() {
     // Room for one artifact at a time.
-    let setup = Setup::new(Shelf::default(), 12 << 10).await;
+    let setup = Setup::new(Shelf::default(), 24 << 10).await;
     for name in ["a", "b"] {
         setup.shelf.put(name, archive(&name.repeat(5000)));
     }

@@ -67,7 +67,7 @@ pub(super) async fn load(
     let fetched = context.parts.fetcher.fetch(address.clone()).await?;
     context.parts.metrics.fetch.0.observe(started.elapsed().as_secs_f64());
 
-    let resident_bytes = context.parts.runtime.estimate(fetched.lease.path())?;
+    let resident_bytes = estimate(&context, &fetched).await?;
     let expected = known.unwrap_or(Footprint { resident_bytes, workspace_bytes: 0 });
     let (turn, reservation) = take_turn(&context, expected).await?;
 
@@ -106,6 +106,13 @@ async fn take_turn(
             return Err(error.into());
         }
     }
+}
+
+/// Reads files, so it blocks; a thread is lent for it.
+async fn estimate(context: &LoadContext, fetched: &Fetched) -> Result<u64, AcquireError> {
+    let (runtime, lease) = (Arc::clone(&context.parts.runtime), fetched.lease.clone());
+    let estimate = tokio::task::spawn_blocking(move || runtime.estimate(lease.path()));
+    Ok(estimate.await.map_err(|_| AcquireError::LoadPanicked)??)
 }
 
 async fn construct(

@@ -1,6 +1,6 @@
 //! An artifact on its way into the cache: a folder, and the room that is reserved for it.
 
-use super::{ArtifactLease, DiskCache, folder, record};
+use super::{ArtifactLease, DiskCache, FRAME_BYTES, folder, record};
 use crate::artifact::{
     ArtifactVersion,
     unpack::{NoRoom, Room},
@@ -41,7 +41,8 @@ impl Incoming {
         size_bytes: u64,
     ) -> io::Result<ArtifactLease> {
         let digest = record::digest(address, version);
-        let lease = self.cache.keep(digest, &self.folder, size_bytes, self.reserved_bytes)?;
+        let whole_bytes = size_bytes.saturating_add(FRAME_BYTES);
+        let lease = self.cache.keep(digest, &self.folder, whole_bytes, self.reserved_bytes)?;
         // The cache counts the artifact itself from here on.
         self.reserved_bytes = 0;
         Ok(lease)
@@ -50,6 +51,7 @@ impl Incoming {
 
 impl Room for Incoming {
     fn cover(&mut self, total_bytes: u64) -> Result<(), NoRoom> {
+        let total_bytes = total_bytes.saturating_add(FRAME_BYTES);
         let Some(missing) = total_bytes.checked_sub(self.reserved_bytes).filter(|it| *it > 0)
         else {
             return Ok(());

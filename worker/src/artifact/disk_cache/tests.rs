@@ -14,9 +14,13 @@ fn version(etag: &str) -> ArtifactVersion {
     ArtifactVersion { etag: etag.to_owned(), size_bytes: 1 }
 }
 
-/// Puts an artifact of `size_bytes` accounted bytes into the cache.
-fn put(cache: &Arc<DiskCache>, name: &str, size_bytes: u64) -> Result<ArtifactLease, NoRoom> {
+/// The smallest that counts for an artifact.
+const LEAST: u64 = FRAME_BYTES;
+
+/// Puts an artifact into the cache that counts as `whole_bytes`.
+fn put(cache: &Arc<DiskCache>, name: &str, whole_bytes: u64) -> Result<ArtifactLease, NoRoom> {
     let mut incoming = cache.begin().unwrap();
+    let size_bytes = whole_bytes - LEAST;
     incoming.cover(size_bytes)?;
     fs::create_dir(incoming.folder().join(ARTIFACT)).unwrap();
     fs::write(incoming.folder().join(ARTIFACT).join("name"), name).unwrap();
@@ -36,12 +40,12 @@ fn an_artifact_is_found_by_address_and_version() {
     let folder = tempfile::tempdir().unwrap();
     let cache = DiskCache::open(folder.path(), STEP).unwrap();
     assert!(find(&cache, "a").is_none());
-    let lease = put(&cache, "a", 10).unwrap();
+    let lease = put(&cache, "a", LEAST + 10).unwrap();
     assert_eq!(fs::read_to_string(lease.path().join("name")).unwrap(), "a");
     assert_eq!(find(&cache, "a").unwrap().path(), lease.path());
     assert!(find(&cache, "b").is_none());
     assert!(cache.find(&address("a"), &version("2")).is_none());
-    assert_eq!(cache.used_bytes(), 10);
+    assert_eq!(cache.used_bytes(), LEAST + 10);
 }
 
 #[test]
@@ -94,10 +98,10 @@ fn an_unfinished_artifact_leaves_nothing() {
 #[test]
 fn the_budget_is_used_to_its_last_byte_and_no_further() {
     let folder = tempfile::tempdir().unwrap();
-    let budget_bytes = 100;
+    let budget_bytes = LEAST + 100;
     let cache = DiskCache::open(folder.path(), budget_bytes).unwrap();
     let whole = put(&cache, "a", budget_bytes).unwrap();
-    assert!(put(&cache, "b", 1).is_err());
+    assert!(put(&cache, "b", LEAST).is_err());
     drop(whole);
     assert!(put(&cache, "c", budget_bytes + 1).is_err());
     put(&cache, "d", budget_bytes).unwrap();
@@ -112,7 +116,7 @@ fn persisted_artifacts_survive_a_restart_in_the_order_of_their_use() {
         put(&cache, name, STEP).unwrap();
         cache.persist(&address(name), &version("1")).unwrap();
     }
-    put(&cache, "not persisted", 0).unwrap();
+    put(&cache, "not persisted", LEAST).unwrap();
     find(&cache, "a").unwrap();
     drop(cache);
     // As a killed process leaves it.
@@ -133,7 +137,7 @@ fn what_has_no_valid_record_is_deleted_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = folder.path().join("artifacts");
     let cache = DiskCache::open(folder.path(), STEP).unwrap();
-    let lease = put(&cache, "a", 10).unwrap();
+    let lease = put(&cache, "a", LEAST + 10).unwrap();
     cache.persist(&address("a"), &version("1")).unwrap();
     let good = lease.path().parent().unwrap().to_owned();
     drop((lease, cache));
@@ -150,7 +154,7 @@ fn what_has_no_valid_record_is_deleted_at_the_start() {
     let cache = DiskCache::open(folder.path(), STEP).unwrap();
     assert_eq!(n_below(&artifacts), 1);
     assert!(good.is_dir());
-    assert_eq!(cache.used_bytes(), 10);
+    assert_eq!(cache.used_bytes(), LEAST + 10);
 }
 
 #[test]
@@ -263,8 +267,8 @@ fn an_artifact_that_cannot_leave_stays_counted_and_serves_on() {
     let (place, aside) = (folder.path().join("incoming"), folder.path().join("aside"));
     fs::rename(&place, &aside).unwrap();
     fs::write(&place, "").unwrap();
-    let no_room = NoRoom { needed_bytes: 1, in_use_bytes: STEP, budget_bytes: STEP };
-    assert_eq!(incoming.cover(1), Err(no_room));
+    let no_room = NoRoom { needed_bytes: LEAST, in_use_bytes: STEP, budget_bytes: STEP };
+    assert_eq!(incoming.cover(0), Err(no_room));
     assert_eq!(cache.used_bytes(), STEP);
     assert!(find(&cache, "a").is_some());
     fs::remove_file(&place).unwrap();
