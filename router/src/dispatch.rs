@@ -99,7 +99,7 @@ impl Dispatch {
                 Ok(answer) => {
                     self.metrics.placed(place.is_first);
                     let added = began.elapsed().saturating_sub(sent.elapsed());
-                    self.metrics.overhead.observe(added.as_secs_f64());
+                    self.metrics.overhead.observe(added);
                     return Ok(Served { answer, instance: place.instance });
                 }
                 Err(error) => error,

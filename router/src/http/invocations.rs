@@ -135,7 +135,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         self.variant.count(self.outcome);
-        self.metrics.latency.observe(self.arrived.elapsed().as_secs_f64());
+        self.metrics.latency.observe(self.arrived.elapsed());
         self.metrics.in_flight.dec();
     }
 }
