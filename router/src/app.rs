@@ -13,18 +13,20 @@ use crate::{
     instance_client::InstanceClient,
     metrics::Metrics,
     policy::retry::{RetryAllowance, RetryBudget},
+    sockets,
 };
-use actix_web::{HttpServer, dev::Server, web::Data};
+use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
 use prometheus_client::registry::Registry;
 use shared::address_file;
 use std::{
+    any::Any,
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
 use tokio::time::{Instant, interval};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 /// How often `run_until` looks whether all actors live. Nothing waits for it but the exit.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -32,8 +34,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a client's connection is kept without a request: longer than clients keep theirs.
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a request's head may take, and how long a closing connection is read for what the
-/// client still sends, so that it can read the answer.
+/// How long the head of a connection's first request may take, and how long a connection may take
+/// to close. actix bounds no later head that has begun: only the number of connections does.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A router that listens and is ready to run.
@@ -95,8 +97,12 @@ impl App {
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let shared = Shared {
-            registrar: Data::new(Registrar::new(membership.clone(), config.body)),
-            health: Health::new(endpoints, membership, placement),
+            registrar: Data::new(Registrar::new(
+                membership.clone(),
+                config.membership,
+                config.body,
+            )),
+            health: Health { endpoints, membership, placement },
             bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
@@ -132,7 +138,6 @@ impl App {
             }
             signal = stop => info!(signal = signal.map_err(RunError::Serve)?, "draining"),
         }
-        health.drain();
         let (drained, result) = tokio::join!(server.handle().stop(true), &mut server);
         let () = drained;
         info!("drained");
@@ -141,7 +146,7 @@ impl App {
 }
 
 fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
-    let Config { http_threads, max_connections, drain_timeout, .. } = shared.config;
+    let Config { http_threads, max_connections, client_stall, drain_timeout, .. } = shared.config;
     let http_threads = match http_threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n_threads => n_threads,
@@ -162,6 +167,7 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
         .client_request_timeout(CLIENT_PATIENCE)
         .client_disconnect_timeout(CLIENT_PATIENCE)
         .tcp_nodelay(true)
+        .on_connect(move |connection, _| limit_stall_of(connection, client_stall))
         // A client that has left needs no answer: its invocation is dropped, also upstream.
         .h1_allow_half_closed(false)
         .shutdown_timeout(drain_timeout.as_secs().max(1))
@@ -170,9 +176,21 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
     Ok(server.run())
 }
 
+/// Without it, a client that stops reading would hold its answer, and what sends it, for ever.
+fn limit_stall_of(connection: &dyn Any, client_stall: Duration) {
+    let Some(socket) = connection.downcast_ref::<TcpStream>() else {
+        debug_assert!(false, "the router listens on TCP alone");
+        return;
+    };
+    // It fails where the client has left already: then there is nothing to limit.
+    if let Err(error) = sockets::limit_stall(socket, client_stall) {
+        debug!(%error, "a client's connection has no stall limit");
+    }
+}
+
 impl Shared {
     fn reception(&self) -> Reception {
-        let Health { endpoints, membership, placement, .. } = &self.health;
+        let Health { endpoints, membership, placement } = &self.health;
         let dispatch = Dispatch {
             placement: placement.clone(),
             membership: membership.clone(),

@@ -44,6 +44,11 @@ pub struct Config {
     #[arg(long, env = "ROUTER_MAX_CONNECTIONS", default_value = "8192")]
     pub max_connections: usize,
 
+    /// How long a client may take nothing of its answer before its connection is closed: as long as
+    /// stock clients themselves wait for one.
+    #[arg(long = "client-stall-ms", env = "ROUTER_CLIENT_STALL_MS", default_value = "60000", value_parser = millis)]
+    pub client_stall: Duration,
+
     /// How long a stop waits for what was accepted: longer than the deadline of an invocation.
     #[arg(long = "drain-timeout-ms", env = "ROUTER_DRAIN_TIMEOUT_MS", default_value = "60000", value_parser = millis)]
     pub drain_timeout: Duration,
@@ -175,6 +180,11 @@ pub struct MembershipConfig {
     #[arg(long, env = "ROUTER_MAX_INSTANCES", default_value = "256")]
     pub max_instances: usize,
 
+    /// Takes instances whose address is not the one that their heartbeats come from. Needed where
+    /// addresses are translated; without it, nobody can make the router send requests elsewhere.
+    #[arg(long, env = "ROUTER_ALLOW_FOREIGN_ADDRESSES")]
+    pub allow_foreign_addresses: bool,
+
     /// How long an instance under suspicion may take to accept: SageMaker's limit for containers.
     #[arg(long = "probe-connect-ms", env = "ROUTER_PROBE_CONNECT_MS", default_value = "250", value_parser = millis)]
     pub probe_connect: Duration,
@@ -216,32 +226,38 @@ impl Config {
         Self::try_parse_from(arguments).map_err(InvalidConfig::Flags)?.validate()
     }
 
-    /// Checks what a single flag cannot: how the values relate.
+    /// Checks what a single flag cannot: how the values relate. Here and in the groups every field
+    /// is named, so that a new one must be thought about.
     pub fn validate(self) -> Result<Self, InvalidConfig> {
-        let IdentityConfig { region, account_id } = &self.identity;
-        let BodyConfig { max_bytes, budget_bytes, min_rate, .. } = &self.body;
-        let DispatchConfig { deadline, deadline_margin, max_tries, .. } = &self.dispatch;
-        let MembershipConfig { lease, max_instances, .. } = &self.membership;
-        if !self.listen.ip().is_loopback() && !self.allow_unauthenticated {
-            return Err(InvalidConfig::Unauthenticated(self.listen));
+        let Self {
+            listen,
+            endpoints: _,
+            address_file: _,
+            exit_with_parent: _,
+            allow_unauthenticated,
+            log_format: _,
+            http_threads: _,
+            max_connections,
+            client_stall,
+            drain_timeout,
+            identity,
+            body,
+            dispatch,
+            instance,
+            membership,
+        } = &self;
+        if !listen.ip().is_loopback() && !allow_unauthenticated {
+            return Err(InvalidConfig::Unauthenticated(*listen));
         }
-        if account_id.len() != 12 || !account_id.bytes().all(|it| it.is_ascii_digit()) {
-            return Err(InvalidConfig::AccountId);
-        }
-        if region.is_empty() || !region.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-') {
-            return Err(InvalidConfig::Region);
-        }
-        let relations = [
-            (max_bytes <= budget_bytes, "--body-budget", "at least --max-body"),
-            (*min_rate > 0, "--body-min-rate", "positive"),
-            (deadline_margin < deadline, "--deadline-margin-ms", "less than --deadline-ms"),
-            (*deadline <= self.drain_timeout, "--drain-timeout-ms", "at least --deadline-ms"),
-            (*max_tries > 0, "--max-tries", "positive"),
-            (!lease.is_zero(), "--lease-ms", "positive"),
-            (*max_instances > 0, "--max-instances", "positive"),
-            (self.max_connections > 0, "--max-connections", "positive"),
+        identity.validate()?;
+        let own = [
+            (dispatch.deadline <= *drain_timeout, "--drain-timeout-ms", "at least --deadline-ms"),
+            (*max_connections > 0, "--max-connections", "positive"),
+            (!client_stall.is_zero(), "--client-stall-ms", "positive"),
         ];
-        match relations.into_iter().find(|(holds, ..)| !holds) {
+        let groups = body.relations().into_iter().chain(dispatch.relations());
+        let groups = groups.chain(instance.relations()).chain(membership.relations());
+        match own.into_iter().chain(groups).find(|(holds, ..)| !holds) {
             Some((_, flag, relation)) => Err(InvalidConfig::Relation(flag, relation)),
             None => Ok(self),
         }
@@ -257,6 +273,78 @@ impl Config {
         let file: EndpointsFile = toml::from_str(&text)
             .map_err(|error| invalid(Chain(&error).to_string().replace('\n', " ")))?;
         Ok(file.endpoints)
+    }
+}
+
+/// What must hold, of which flag, and what it must be.
+type Relation = (bool, &'static str, &'static str);
+
+impl IdentityConfig {
+    fn validate(&self) -> Result<(), InvalidConfig> {
+        let Self { region, account_id } = self;
+        if account_id.len() != 12 || !account_id.bytes().all(|it| it.is_ascii_digit()) {
+            return Err(InvalidConfig::AccountId);
+        }
+        if region.is_empty() || !region.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-') {
+            return Err(InvalidConfig::Region);
+        }
+        Ok(())
+    }
+}
+
+impl BodyConfig {
+    fn relations(&self) -> [Relation; 2] {
+        // Without grace or draining, slow clients fare worse, which may be wanted.
+        let Self { max_bytes, budget_bytes, grace: _, min_rate, drain_bytes: _, drain_patience: _ } =
+            self;
+        [
+            (max_bytes <= budget_bytes, "--body-budget", "at least --max-body"),
+            (*min_rate > 0, "--body-min-rate", "positive"),
+        ]
+    }
+}
+
+impl DispatchConfig {
+    fn relations(&self) -> [Relation; 2] {
+        let Self {
+            deadline,
+            deadline_margin,
+            max_tries,
+            // All zeros mean that nothing is sent again, which may be wanted.
+            retry_percent: _,
+            retry_burst: _,
+            retry_per_second: _,
+            retry_after: _,
+            answer_model_not_ready: _,
+        } = self;
+        [
+            (deadline_margin < deadline, "--deadline-margin-ms", "less than --deadline-ms"),
+            (*max_tries > 0, "--max-tries", "positive"),
+        ]
+    }
+}
+
+impl InstanceConfig {
+    fn relations(&self) -> [Relation; 2] {
+        // Only empty answers, or no kept connection, may be wanted.
+        let Self { max_answer_bytes: _, connect_timeout, keep_alive: _, answer_idle } = self;
+        [
+            (!connect_timeout.is_zero(), "--connect-timeout-ms", "positive"),
+            (!answer_idle.is_zero(), "--answer-idle-ms", "positive"),
+        ]
+    }
+}
+
+impl MembershipConfig {
+    fn relations(&self) -> [Relation; 4] {
+        let Self { lease, max_instances, allow_foreign_addresses: _, probe_connect, probe_timeout } =
+            self;
+        [
+            (!lease.is_zero(), "--lease-ms", "positive"),
+            (*max_instances > 0, "--max-instances", "positive"),
+            (!probe_connect.is_zero(), "--probe-connect-ms", "positive"),
+            (!probe_timeout.is_zero(), "--probe-timeout-ms", "positive"),
+        ]
     }
 }
 

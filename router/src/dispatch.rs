@@ -9,22 +9,25 @@
 //! - An invocation is sent again only if it surely did not begin, or if its instance died before
 //!   the head of the answer and the variant allows repeats; and only within the retry budget.
 //! - One that ran too long is never sent again: it would run too long elsewhere, too.
+//! - "Try again" is not said to one that took two instances with it, and "it never fits" only
+//!   once every instance has said so.
 
 use crate::{
     actors::{
         endpoints::Variant,
-        membership::{Instance, Membership},
+        membership::Membership,
         placement::{Place, Placement},
     },
     body::Body,
     config::DispatchConfig,
+    instance::Instance,
     instance_client::{InstanceClient, InstanceError, Outbound, answer::Answer},
     metrics::InvocationMetrics,
     policy::retry::{Failed, History, Next, RetryBudget},
 };
 use awc::http::header::{HeaderName, HeaderValue};
 use shared::{address::InvalidAddress, api::error::ErrorKind, id::TargetModel, telemetry::Chain};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -66,9 +69,12 @@ pub enum InvokeError {
     Address(#[from] InvalidAddress),
     #[error("no instance is in service")]
     NoInstance,
-    /// Every instance that was tried could not take it now.
+    /// Every instance that was tried could not take it now; the last one for this reason.
     #[error("instances are busy")]
-    Busy,
+    Busy(#[source] InstanceError),
+    /// Instances died under it, so many that it is likely the cause.
+    #[error("instances died under the invocation")]
+    Deadly(#[source] InstanceError),
     /// The failure of the last attempt.
     #[error(transparent)]
     Instance(#[from] InstanceError),
@@ -89,33 +95,38 @@ impl Dispatch {
             .expect("neither a variant's URL nor a target model holds control characters");
 
         self.retries.earn();
-        let mut history = History::new(self.config.max_tries, variant.repeats);
-        let mut tried = Vec::new();
-        let mut refusals = Refusals::default();
-        let mut place = self.placement.place(&key, &tried).ok_or(InvokeError::NoInstance)?;
+        let mut trail = Trail::new(History::new(self.config.max_tries, variant.repeats));
+        let mut place = self.placement.place(&key, &[]).ok_or(InvokeError::NoInstance)?;
         loop {
             let sent = Instant::now();
             let error = match self.send(&invocation, &artifact, &place, deadline).await {
                 Ok(answer) => {
                     self.metrics.placed(place.is_first);
-                    let added = began.elapsed().saturating_sub(sent.elapsed());
-                    self.metrics.overhead.observe(added.as_secs_f64());
+                    self.metrics.overhead.observe(began.elapsed().saturating_sub(sent.elapsed()));
                     return Ok(Served { answer, instance: place.instance });
                 }
                 Err(error) => error,
             };
-            refusals.add(&error);
-            let next = failed(&error).map_or(Next::GiveUp, |failed| history.next(failed));
-            if is_sign_of_death(&error) && next != Next::Same {
-                self.membership.suspect(&place.instance);
-            }
-            if next == Next::Other {
-                tried.push(Arc::clone(&place.instance));
-            }
-            match self.next_place(next, &key, &tried, &place) {
-                Some(next_place) if self.may_retry(&error, &place.instance) => place = next_place,
-                _ => return Err(refusals.verdict(error)),
-            }
+            place = self.go_on(error, &key, &place, &mut trail)?;
+        }
+    }
+
+    /// Returns where a failed invocation goes next, or what becomes of it.
+    fn go_on(
+        &self,
+        error: InstanceError,
+        key: &str,
+        last: &Place,
+        trail: &mut Trail,
+    ) -> Result<Place, InvokeError> {
+        let next = trail.add(&error);
+        if is_sign_of_death(&error) && next != Next::Same {
+            self.membership.suspect(&last.instance);
+        }
+        match self.next_place(next, key, last, trail) {
+            Ok(place) if self.may_retry(&error, &last.instance) => Ok(place),
+            Ok(_) => Err(trail.verdict(Stop::Enough, error)),
+            Err(stop) => Err(trail.verdict(stop, error)),
         }
     }
 
@@ -140,21 +151,22 @@ impl Dispatch {
             instance = %place.instance.id,
             "sending"
         );
-        self.client.invoke(&place.instance.uri, &outbound, patience, deadline).await
+        self.client.invoke(&place.instance, &outbound, patience, deadline).await
     }
 
     fn next_place(
         &self,
         next: Next,
         key: &str,
-        tried: &[Arc<Instance>],
         last: &Place,
-    ) -> Option<Place> {
-        match next {
-            Next::Same => Some(last.clone()),
-            Next::Other => self.placement.place(key, tried),
-            Next::GiveUp => None,
+        trail: &mut Trail,
+    ) -> Result<Place, Stop> {
+        if next == Next::Same {
+            return Ok(last.clone());
         }
+        trail.tried.push(Arc::clone(&last.instance));
+        let other = self.placement.place(key, &trail.tried).ok_or(Stop::AllAsked)?;
+        if next == Next::Other { Ok(other) } else { Err(Stop::Enough) }
     }
 
     fn may_retry(&self, error: &InstanceError, instance: &Instance) -> bool {
@@ -175,57 +187,79 @@ fn failed(error: &InstanceError) -> Option<Failed> {
     match error {
         InstanceError::Connect(_) => Some(Failed::NotBegun),
         InstanceError::Died(_) => Some(Failed::Died),
+        InstanceError::Lost => Some(Failed::Lost),
         InstanceError::Refused(refusal) => {
             let kind = refusal.kind.filter(|kind| kind.is_worth_another_instance());
-            kind.map(|_| Failed::NotBegun)
+            kind.map(|_| Failed::Refused)
         }
-        InstanceError::Garbled(_) | InstanceError::TimedOut | InstanceError::TooLarge(_) => None,
+        // What we lack here, we lack for every instance.
+        InstanceError::NoSocket(_)
+        | InstanceError::Garbled(_)
+        | InstanceError::TimedOut
+        | InstanceError::TooLarge(_) => None,
     }
 }
 
+/// Whether the instance should be probed. A live one says that it is late by the deadline's
+/// margin before we give it up.
 fn is_sign_of_death(error: &InstanceError) -> bool {
-    matches!(error, InstanceError::Connect(_) | InstanceError::Died(_))
+    use InstanceError::{Connect, Died, TimedOut};
+    matches!(error, Connect(_) | Died(_) | TimedOut)
 }
 
 fn reason(error: &InstanceError) -> &'static str {
     match error {
         InstanceError::Connect(_) => "connect",
         InstanceError::Died(_) => "died",
+        InstanceError::Lost => "lost",
         InstanceError::Refused(refusal) => refusal.kind.map_or("refused", ErrorKind::as_str),
-        InstanceError::Garbled(_) | InstanceError::TimedOut | InstanceError::TooLarge(_) => "none",
+        InstanceError::NoSocket(_)
+        | InstanceError::Garbled(_)
+        | InstanceError::TimedOut
+        | InstanceError::TooLarge(_) => "none",
     }
 }
 
-/// What the attempts before the last one add to the answer.
-#[derive(Debug, Default)]
-struct Refusals {
+/// Why an invocation goes nowhere after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Every instance in service has been asked.
+    AllAsked,
+    /// There are others, but it is out of tries, or they are out of the question.
+    Enough,
+}
+
+/// What an invocation has been through.
+#[derive(Debug)]
+struct Trail {
+    history: History,
+    tried: Vec<Arc<Instance>>,
     /// Whether something other than a lack of memory stood in the way: that may pass.
     is_other_than_memory: bool,
 }
 
-impl Refusals {
-    fn add(&mut self, error: &InstanceError) {
+impl Trail {
+    fn new(history: History) -> Self {
+        Self { history, tried: Vec::new(), is_other_than_memory: false }
+    }
+
+    /// Records a failed attempt, and that what is returned is done.
+    fn add(&mut self, error: &InstanceError) -> Next {
         let memory = Some(ErrorKind::InsufficientMemory);
         let is_memory = matches!(error, InstanceError::Refused(it) if it.kind == memory);
         self.is_other_than_memory |= !is_memory;
+        failed(error).map_or(Next::GiveUp, |failed| self.history.next(failed))
     }
 
     /// Where no instance took the invocation, only "it fits nowhere" is final; the rest may pass.
-    fn verdict(&self, last: InstanceError) -> InvokeError {
+    fn verdict(&self, stop: Stop, last: InstanceError) -> InvokeError {
+        let fits_nowhere = stop == Stop::AllAsked && !self.is_other_than_memory;
         match failed(&last) {
-            Some(Failed::NotBegun) if self.is_other_than_memory => {
-                debug!(error = %Chain(&last), "no instance could take the invocation");
-                InvokeError::Busy
-            }
-            _ => last.into(),
+            Some(_) if self.history.is_deadly() => InvokeError::Deadly(last),
+            Some(Failed::NotBegun | Failed::Refused) if !fits_nowhere => InvokeError::Busy(last),
+            Some(_) | None => last.into(),
         }
     }
-}
-
-/// How long a client should wait before it tries again.
-pub fn retry_after_ms(config: &DispatchConfig) -> u64 {
-    u64::try_from(config.retry_after.as_millis().max(Duration::from_millis(1).as_millis()))
-        .unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -239,13 +273,33 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_verdict(kinds: &[ErrorKind], expected: &str) {
-        let mut refusals = Refusals::default();
-        for kind in kinds {
-            refusals.add(&refused(*kind));
+    fn check(errors: Vec<InstanceError>, stop: Stop, expected: &str) {
+        let mut trail = Trail::new(History::new(3, true));
+        for error in &errors {
+            trail.add(error);
         }
-        let last = refused(*kinds.last().unwrap());
-        assert_eq!(refusals.verdict(last).to_string(), expected, "{kinds:?}");
+        let shown = format!("{errors:?}, {stop:?}");
+        let last = errors.into_iter().last().unwrap();
+        assert_eq!(trail.verdict(stop, last).to_string(), expected, "{shown}");
+    }
+
+    #[track_caller]
+    fn check_verdict(kinds: &[ErrorKind], expected: &str) {
+        check(kinds.iter().map(|kind| refused(*kind)).collect(), Stop::AllAsked, expected);
+    }
+
+    #[test]
+    fn what_two_instances_died_of_is_not_to_be_tried_again() {
+        use InstanceError::Lost;
+        check(vec![Lost, Lost], Stop::Enough, "instances died under the invocation");
+        check(vec![Lost, Lost], Stop::AllAsked, "instances died under the invocation");
+        check(vec![Lost], Stop::AllAsked, "instance was lost before it answered");
+    }
+
+    #[test]
+    fn a_model_that_was_not_offered_everywhere_may_still_fit() {
+        let full = || refused(ErrorKind::InsufficientMemory);
+        check(vec![full(), full()], Stop::Enough, "instances are busy");
     }
 
     #[test]
@@ -271,6 +325,7 @@ mod tests {
             assert_eq!(again, kind.is_worth_another_instance(), "{kind}");
         }
         assert_eq!(failed(&InstanceError::TimedOut), None);
+        assert_eq!(failed(&InstanceError::Lost), Some(Failed::Lost));
         assert_eq!(failed(&InstanceError::TooLarge(1)), None);
     }
 }

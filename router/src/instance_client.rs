@@ -4,29 +4,29 @@
 //!
 //! - Nothing is sent twice from here, redirects are not followed, and no header goes up that is
 //!   not named here or in `http/request.rs`.
-//! - Every wait ends at the invocation's deadline, or after the longest silence of an answer.
+//! - Every wait ends at the invocation's deadline, with the loss of the instance, or after the
+//!   longest silence of an answer.
 
 pub mod answer;
 pub mod connection;
+pub mod prober;
+mod clients;
 
-use self::{
-    answer::Answer,
-    connection::{Connector, EndOfStream},
-};
-use crate::{config::InstanceConfig, headers};
+use self::{answer::Answer, clients::Clients, connection::EndOfStream, prober::is_ours};
+use crate::{config::InstanceConfig, headers, instance::Instance};
 use awc::{
     body::SizedStream,
     error::{ConnectError, SendRequestError},
     http::{
-        StatusCode, Uri,
+        StatusCode,
         header::{HeaderName, HeaderValue},
     },
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use shared::api::error::{ErrorBody, ErrorKind};
-use std::{convert::Infallible, fmt, io, net::SocketAddr, time::Duration};
-use tokio::time::{Instant, timeout, timeout_at};
+use std::{convert::Infallible, fmt, pin::pin, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 /// A body beyond this goes up in pieces: awc would copy it whole into its write buffer.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -34,13 +34,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// As much of a failed answer's body as is read: an error text, not a payload.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// Connections live for a day: their age is no reason to close them.
-const CONNECTION_LIFETIME: Duration = Duration::from_hours(24);
+/// As much of an error text as a log shows.
+const MAX_SHOWN_CHARS: usize = 200;
+
+/// How often an invocation that waits looks whether its instance is lost: soon after a lease of
+/// seconds is over, and seldom enough to cost nothing.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Sends invocations to instances over kept connections. One per HTTP thread.
 #[derive(Clone)]
 pub struct InstanceClient {
-    client: awc::Client,
+    clients: Clients,
     end_of_stream: EndOfStream,
     config: InstanceConfig,
 }
@@ -60,8 +64,13 @@ pub struct Outbound<'a> {
 pub enum InstanceError {
     #[error("could not connect to instance")]
     Connect(#[source] SendRequestError),
+    /// Says nothing of the instance, and would be so at any other.
+    #[error("this router has no socket left")]
+    NoSocket(#[source] SendRequestError),
     #[error("instance closed the connection before it answered")]
     Died(#[source] SendRequestError),
+    #[error("instance was lost before it answered")]
+    Lost,
     #[error("instance answered something that is not HTTP, or has no end")]
     Garbled(#[source] Option<SendRequestError>),
     #[error("instance did not answer in time")]
@@ -84,7 +93,13 @@ pub struct Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind.map_or("model error", ErrorKind::as_str);
-        write!(f, "{} ({kind})", self.status)
+        write!(f, "{} ({kind})", self.status)?;
+        // As a string literal: the text is a stranger's, and a log has one line per event.
+        match self.message.char_indices().nth(MAX_SHOWN_CHARS) {
+            _ if self.message.is_empty() => Ok(()),
+            Some((end, _)) => write!(f, ": {:?}…", &self.message[..end]),
+            None => write!(f, ": {:?}", self.message),
+        }
     }
 }
 
@@ -97,8 +112,8 @@ impl fmt::Debug for InstanceClient {
 impl InstanceClient {
     pub fn new(config: InstanceConfig) -> Self {
         let end_of_stream = EndOfStream::default();
-        let client = client(config.connect_timeout, config.keep_alive, &end_of_stream);
-        Self { client, end_of_stream, config }
+        let clients = Clients::new(config, end_of_stream.clone());
+        Self { clients, end_of_stream, config }
     }
 
     /// Sends an invocation and waits for the head of the answer, until `deadline`.
@@ -106,17 +121,18 @@ impl InstanceClient {
     /// The instance is told to answer within `patience`, which should end before `deadline`.
     pub async fn invoke(
         &self,
-        uri: &Uri,
+        instance: &Instance,
         outbound: &Outbound<'_>,
         patience: Duration,
         deadline: Instant,
     ) -> Result<Answer, InstanceError> {
-        let sent = timeout_at(deadline, self.send(uri, outbound, patience)).await;
-        let response = sent.map_err(|_| InstanceError::TimedOut)?.map_err(instance_error)?;
+        let sending = self.send(instance, outbound, patience);
+        let sent = unless_lost(instance, deadline, sending).await?;
+        let response = sent.map_err(instance_error)?;
         let answer = Answer::new(response, self.end_of_stream.clone(), &self.config);
         if !answer.status().is_success() {
-            let refusal = timeout_at(deadline, refusal(answer)).await;
-            return Err(refusal.map_or(InstanceError::TimedOut, InstanceError::Refused));
+            let refusal = unless_lost(instance, deadline, refusal(answer)).await?;
+            return Err(InstanceError::Refused(refusal));
         }
         match answer.content_length() {
             Some(n_bytes) if n_bytes > self.config.max_answer_bytes => {
@@ -129,12 +145,12 @@ impl InstanceClient {
 
     fn send(
         &self,
-        uri: &Uri,
+        instance: &Instance,
         outbound: &Outbound<'_>,
         patience: Duration,
     ) -> awc::SendClientRequest {
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let mut request = self.client.post(uri.clone());
+        let mut request = self.clients.post(instance);
         let up = request.headers_mut();
         for (name, value) in outbound.forwarded {
             up.insert(name.clone(), value.clone());
@@ -150,47 +166,25 @@ impl InstanceClient {
     }
 }
 
-/// Asks an instance whether it is alive. For `Membership`, on its own thread.
-#[derive(Clone)]
-pub struct Prober {
-    client: awc::Client,
-    patience: Duration,
-}
-
-impl fmt::Debug for Prober {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prober").field("patience", &self.patience).finish_non_exhaustive()
+/// Waits for `work` at an instance, until `deadline` or the loss of the instance.
+///
+/// It looks at a flag now and then. A signal would come at once, but to wait for one that all
+/// invocations at an instance share takes a lock, and twice for each of them.
+async fn unless_lost<W: Future>(
+    instance: &Instance,
+    deadline: Instant,
+    work: W,
+) -> Result<W::Output, InstanceError> {
+    let mut work = pin!(work);
+    loop {
+        let look_at = deadline.min(Instant::now() + LOOK_INTERVAL);
+        match timeout_at(look_at, &mut work).await {
+            Ok(output) => return Ok(output),
+            Err(_) if instance.is_lost() => return Err(InstanceError::Lost),
+            Err(_) if look_at == deadline => return Err(InstanceError::TimedOut),
+            Err(_) => {}
+        }
     }
-}
-
-impl Prober {
-    pub fn new(connect_timeout: Duration, patience: Duration) -> Self {
-        // Always a new connection: an old one would say nothing of the instance's listener.
-        Self { client: client(connect_timeout, Duration::ZERO, &EndOfStream::default()), patience }
-    }
-
-    /// Whether the instance answers `GET /ping` with 200.
-    pub async fn is_alive(&self, address: SocketAddr) -> bool {
-        let ping = self.client.get(format!("http://{address}/ping")).force_close().send();
-        matches!(timeout(self.patience, ping).await, Ok(Ok(answer)) if answer.status().is_success())
-    }
-}
-
-fn client(connect_timeout: Duration, keep_alive: Duration, end: &EndOfStream) -> awc::Client {
-    let connector = awc::Connector::new()
-        .connector(Connector::new(end.clone()))
-        // In flight is bounded where invocations come in, not by a hidden queue here.
-        .limit(0)
-        .timeout(connect_timeout)
-        .conn_keep_alive(keep_alive)
-        .conn_lifetime(CONNECTION_LIFETIME);
-    awc::Client::builder()
-        .connector(connector)
-        // Deadlines are the invocation's own; awc's would cost a second timer.
-        .disable_timeout()
-        .disable_redirects()
-        .no_default_headers()
-        .finish()
 }
 
 fn pieces(body: Bytes) -> impl stream::Stream<Item = Result<Bytes, Infallible>> {
@@ -205,6 +199,7 @@ fn pieces(body: Bytes) -> impl stream::Stream<Item = Result<Bytes, Infallible>> 
 fn instance_error(error: SendRequestError) -> InstanceError {
     use actix_web::error::ParseError;
     match error {
+        error if is_ours(&error) => InstanceError::NoSocket(error),
         // awc's word for a connection that closed before the head of an answer.
         SendRequestError::Connect(ConnectError::Disconnected)
         | SendRequestError::Send(_)
@@ -253,13 +248,39 @@ impl InstanceError {
         match self {
             Self::Refused(refusal) => refusal.status,
             Self::TooLarge(_) => StatusCode::OK.as_u16(),
-            Self::Connect(_) | Self::Died(_) | Self::Garbled(_) | Self::TimedOut => 0,
+            Self::Connect(_)
+            | Self::NoSocket(_)
+            | Self::Died(_)
+            | Self::Lost
+            | Self::Garbled(_)
+            | Self::TimedOut => 0,
         }
     }
 }
 
-/// Where invocations of the instance at `address` go.
-pub fn invocations_uri(address: SocketAddr) -> Result<Uri, io::Error> {
-    let uri = Uri::builder().scheme("http").authority(address.to_string());
-    uri.path_and_query("/invocations").build().map_err(io::Error::other)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_refusal_is_shown_with_its_text_on_one_line() {
+        let refusal = |message: &str| {
+            Refusal { status: 500, kind: None, message: message.to_owned() }.to_string()
+        };
+        assert_eq!(refusal(""), "500 (model error)");
+        assert_eq!(refusal("a\nb"), r#"500 (model error): "a\nb""#);
+        assert_eq!(refusal(&"ü".repeat(201)), format!("500 (model error): {:?}…", "ü".repeat(200)));
+    }
+
+    #[test]
+    fn a_connection_for_which_we_lack_a_socket_is_no_sign_of_death() {
+        let refused = |errno: rustix::io::Errno| {
+            instance_error(SendRequestError::Connect(ConnectError::Io(io::Error::from(errno))))
+        };
+        let error = refused(rustix::io::Errno::MFILE);
+        assert!(matches!(error, InstanceError::NoSocket(_)), "{error}");
+        let error = refused(rustix::io::Errno::CONNREFUSED);
+        assert!(matches!(error, InstanceError::Connect(_)), "{error}");
+    }
 }

@@ -8,8 +8,8 @@
 //! 4. [`actors::placement`] picks the instance, by [`policy::ring`];
 //! 5. [`instance_client`] sends it; [`http::answer`] passes the answer back.
 //!
-//! Beside them: [`actors::membership`] knows which instances are in service; [`app`] builds all
-//! parts from [`config`] and runs them.
+//! Beside them: [`actors::membership`] knows which instances are in service, and makes each
+//! [`instance`]; [`app`] builds all parts from [`config`] and runs them.
 
 pub mod app;
 pub mod http;
@@ -18,6 +18,8 @@ pub mod dispatch;
 pub mod actors;
 pub mod policy;
 pub mod instance_client;
+pub mod instance;
 pub mod headers;
+pub mod sockets;
 pub mod config;
 pub mod metrics;

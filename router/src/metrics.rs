@@ -2,12 +2,12 @@
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 use shared::{
     id::{EndpointName, VariantName},
-    metrics::LATENCY_BUCKETS,
+    metrics::{Histogram, LATENCY_BUCKETS},
 };
 
 /// Seconds that the router adds: from a few microseconds to what a retry costs.

@@ -11,14 +11,54 @@ const MAX_NAME_CHARS: usize = 63;
 /// SageMaker's bound for a target model (API model of 2017-05-13).
 const MAX_TARGET_MODEL_CHARS: usize = 1024;
 
+/// What a name must do, in the words of SageMaker's own validation.
+pub const NAME_CONSTRAINT: &str =
+    "satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*";
+
+/// What printable text must do, in the same words.
+pub const PRINTABLE_CONSTRAINT: &str = r"satisfy regular expression pattern: \A\S[\p{Print}]*\z";
+
+/// The same for what must not be empty.
+pub const NOT_EMPTY_CONSTRAINT: &str = "have length greater than or equal to 1";
+
 /// Why a name was refused. The text fits into a client's error message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid {kind} `{value}`: {reason}")]
+#[error("invalid {kind} `{value}`: {}", flaw.reason)]
 pub struct InvalidName {
     kind: &'static str,
     value: String,
-    reason: &'static str,
+    flaw: Flaw,
 }
+
+impl InvalidName {
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What the value must do, in SageMaker's words; `None` if only we forbid it.
+    pub fn constraint(&self) -> Option<&'static str> {
+        self.flaw.constraint
+    }
+}
+
+/// What is wrong with a value: in our words, and in SageMaker's if its API model forbids it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Flaw {
+    reason: &'static str,
+    constraint: Option<&'static str>,
+}
+
+impl Flaw {
+    const fn of_sagemaker(reason: &'static str, constraint: &'static str) -> Self {
+        Self { reason, constraint: Some(constraint) }
+    }
+
+    const fn ours(reason: &'static str) -> Self {
+        Self { reason, constraint: None }
+    }
+}
+
+const EMPTY: Flaw = Flaw::of_sagemaker("it is empty", NOT_EMPTY_CONSTRAINT);
 
 /// Defines a name type: `[a-zA-Z0-9](-*[a-zA-Z0-9])*`, at most 63 characters.
 macro_rules! name {
@@ -34,7 +74,7 @@ macro_rules! name {
             fn try_from(value: String) -> Result<Self, InvalidName> {
                 match name_flaw(&value) {
                     None => Ok(Self(value)),
-                    Some(reason) => Err(InvalidName { kind: $kind, value, reason }),
+                    Some(flaw) => Err(InvalidName { kind: $kind, value, flaw }),
                 }
             }
         }
@@ -106,43 +146,47 @@ impl TryFrom<String> for TargetModel {
     fn try_from(value: String) -> Result<Self, InvalidName> {
         match target_model_flaw(&value) {
             None => Ok(Self(value)),
-            Some(reason) => Err(InvalidName { kind: "target model", value, reason }),
+            Some(flaw) => Err(InvalidName { kind: "target model", value, flaw }),
         }
     }
 }
 
-fn name_flaw(value: &str) -> Option<&'static str> {
+fn name_flaw(value: &str) -> Option<Flaw> {
     if value.is_empty() {
-        return Some("it is empty");
+        return Some(EMPTY);
     }
     if value.len() > MAX_NAME_CHARS {
-        return Some("it is longer than 63 characters");
+        let constraint = "have length less than or equal to 63";
+        return Some(Flaw::of_sagemaker("it is longer than 63 characters", constraint));
     }
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if !value.bytes().all(is_legal) || value.starts_with('-') || value.ends_with('-') {
-        return Some("only letters, digits and inner hyphens are allowed");
+        let reason = "only letters, digits and inner hyphens are allowed";
+        return Some(Flaw::of_sagemaker(reason, NAME_CONSTRAINT));
     }
     None
 }
 
-fn target_model_flaw(value: &str) -> Option<&'static str> {
+fn target_model_flaw(value: &str) -> Option<Flaw> {
     let Some(first) = value.chars().next() else {
-        return Some("it is empty");
+        return Some(EMPTY);
     };
     if value.chars().count() > MAX_TARGET_MODEL_CHARS {
-        return Some("it is longer than 1024 characters");
+        let constraint = "have length less than or equal to 1024";
+        return Some(Flaw::of_sagemaker("it is longer than 1024 characters", constraint));
     }
     if first.is_whitespace() || value.chars().any(char::is_control) {
-        return Some("only printable characters are allowed, the first not a blank");
+        let reason = "only printable characters are allowed, the first not a blank";
+        return Some(Flaw::of_sagemaker(reason, PRINTABLE_CONSTRAINT));
     }
     if value.starts_with('/') {
-        return Some("it must be relative to the endpoint's prefix");
+        return Some(Flaw::ours("it must be relative to the endpoint's prefix"));
     }
     if value.split('/').any(|part| part == "..") {
-        return Some("it must not climb with `..`");
+        return Some(Flaw::ours("it must not climb with `..`"));
     }
     if value.split('/').any(|part| part.is_empty() || part == ".") {
-        return Some("it must not have empty or `.` parts");
+        return Some(Flaw::ours("it must not have empty or `.` parts"));
     }
     None
 }

@@ -5,6 +5,7 @@
 //! - `Placement` is told of every change of who is in service, at once.
 //! - An instance under suspicion is probed by at most one probe at a time. A dead one is out
 //!   as soon as its probe fails; it comes back with its next heartbeat.
+//! - Whoever waits for an instance that is lost learns it from the instance itself.
 //!
 //! # When it dies
 //!
@@ -16,25 +17,18 @@ use super::{
 };
 use crate::{
     config::MembershipConfig,
-    instance_client::{Prober, invocations_uri},
+    instance::Instance,
+    instance_client::prober::{Prober, Pulse},
     metrics::{MembershipMetrics, ReasonLabel, StateLabel},
     policy::roster::{Heard, Refused, Roster},
 };
 use actix::prelude::*;
-use awc::http::Uri;
 use serde::Serialize;
 use shared::{
     api::membership::{Heartbeat, InstanceState, Lease},
     id::InstanceId,
 };
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -48,18 +42,6 @@ const MAILBOX: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Membership {
     addr: Addr<MembershipActor>,
-}
-
-/// An instance in service, as invocations see it.
-#[derive(Debug)]
-pub struct Instance {
-    pub id: InstanceId,
-    pub address: SocketAddr,
-    pub uri: Uri,
-    pub budget_bytes: u64,
-    boot_id: String,
-    /// Set by the invocation that found it dead, so that the others avoid it while it is probed.
-    is_suspect: AtomicBool,
 }
 
 /// An instance, for operators.
@@ -86,6 +68,7 @@ impl Membership {
     ) -> Self {
         let actor = MembershipActor {
             roster: Roster::new(config.lease, config.max_instances),
+            known: InService::new(),
             in_service: InService::new(),
             prober: Prober::new(config.probe_connect, config.probe_timeout),
             ticked_at: Instant::now(),
@@ -125,36 +108,6 @@ impl Membership {
     }
 }
 
-impl Instance {
-    fn new(heartbeat: &Heartbeat) -> Option<Self> {
-        Some(Self {
-            id: heartbeat.instance.clone(),
-            address: heartbeat.address,
-            uri: invocations_uri(heartbeat.address).ok()?,
-            budget_bytes: heartbeat.budget_bytes,
-            boot_id: heartbeat.boot_id.clone(),
-            is_suspect: AtomicBool::new(false),
-        })
-    }
-
-    pub fn is_suspect(&self) -> bool {
-        self.is_suspect.load(Relaxed)
-    }
-
-    /// Returns whether it was above suspicion.
-    pub(super) fn suspect(&self) -> bool {
-        !self.is_suspect.swap(true, Relaxed)
-    }
-
-    fn clear(&self) {
-        self.is_suspect.store(false, Relaxed);
-    }
-
-    fn is_same_process(&self, heartbeat: &Heartbeat) -> bool {
-        self.boot_id == heartbeat.boot_id && self.address == heartbeat.address
-    }
-}
-
 // === Messages ===
 
 #[derive(Debug, Message)]
@@ -183,7 +136,7 @@ struct Suspected {
 #[rtype(result = "()")]
 struct Probed {
     instance: Arc<Instance>,
-    is_alive: bool,
+    pulse: Pulse,
 }
 
 // === Actor ===
@@ -191,6 +144,8 @@ struct Probed {
 #[derive(Debug)]
 struct MembershipActor {
     roster: Roster,
+    /// Everyone on the roster, also those that drain: invocations may still wait for them.
+    known: InService,
     in_service: InService,
     prober: Prober,
     ticked_at: Instant,
@@ -260,12 +215,12 @@ impl Handler<Suspected> for MembershipActor {
 
     fn handle(&mut self, Suspected { instance }: Suspected, ctx: &mut Self::Context) {
         let (prober, address) = (self.prober.clone(), instance.address);
-        let probe = actix::spawn(async move { prober.is_alive(address).await });
+        let probe = actix::spawn(async move { prober.feel(address).await });
         let myself = ctx.address();
         actix::spawn(async move {
             // A probe that panicked shows no life either.
-            let is_alive = probe.await.unwrap_or(false);
-            myself.do_send(Probed { instance, is_alive });
+            let pulse = probe.await.unwrap_or(Pulse::Dead);
+            myself.do_send(Probed { instance, pulse });
         });
     }
 }
@@ -273,11 +228,15 @@ impl Handler<Suspected> for MembershipActor {
 impl Handler<Probed> for MembershipActor {
     type Result = ();
 
-    fn handle(&mut self, Probed { instance, is_alive }: Probed, _: &mut Self::Context) {
-        if is_alive {
+    fn handle(&mut self, Probed { instance, pulse }: Probed, _: &mut Self::Context) {
+        if pulse == Pulse::Unknown {
+            warn!(instance = %instance.id, "no socket left to probe a suspect");
+        }
+        if pulse != Pulse::Dead {
             instance.clear();
             return;
         }
+        instance.lose();
         // It may have restarted or left meanwhile: then this verdict is about nobody.
         let member = self.roster.get(&instance.id);
         if member.is_some_and(|member| instance.is_same_process(&member.heartbeat)) {
@@ -312,25 +271,20 @@ impl MembershipActor {
 
     fn lost(&self, instance: &InstanceId, reason: &'static str) {
         warn!(%instance, reason, "instance lost");
+        if let Some(known) = self.known.get(instance) {
+            known.lose();
+        }
         self.metrics.losses.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Tells `Placement` who is in service, if that has changed.
     fn publish(&mut self) {
-        let mut in_service = InService::new();
-        for heartbeat in self.roster.serving() {
-            let known = self.in_service.get(&heartbeat.instance);
-            let instance = match known {
-                Some(known)
-                    if known.is_same_process(heartbeat)
-                        && known.budget_bytes == heartbeat.budget_bytes =>
-                {
-                    Some(Arc::clone(known))
-                }
-                _ => Instance::new(heartbeat).map(Arc::new),
-            };
-            in_service.extend(instance.map(|it| (it.id.clone(), it)));
-        }
+        let heartbeats = self.roster.members().map(|member| &member.heartbeat);
+        let known = heartbeats.map(|it| (it.instance.clone(), self.instance(it))).collect();
+        self.known = known;
+        let serving = self.roster.serving().filter_map(|it| self.known.get(&it.instance));
+        let in_service: InService =
+            serving.map(|instance| (instance.id.clone(), Arc::clone(instance))).collect();
         let is_same = in_service.len() == self.in_service.len()
             && in_service.values().zip(self.in_service.values()).all(|(a, b)| Arc::ptr_eq(a, b));
         if !is_same {
@@ -338,6 +292,16 @@ impl MembershipActor {
             self.in_service = in_service;
         }
         self.count();
+    }
+
+    /// Returns the instance of a heartbeat: the one we have, unless something has changed.
+    fn instance(&self, heartbeat: &Heartbeat) -> Arc<Instance> {
+        let known = self.known.get(&heartbeat.instance);
+        match known.filter(|known| known.is_same_process(heartbeat)) {
+            Some(known) if known.budget_bytes == heartbeat.budget_bytes => Arc::clone(known),
+            Some(known) => Arc::new(known.renewed(heartbeat)),
+            None => Arc::new(Instance::new(heartbeat)),
+        }
     }
 
     fn count(&self) {

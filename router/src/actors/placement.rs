@@ -11,8 +11,8 @@
 //!
 //! `/ping` fails and the router exits. Until then invocations go on with the last snapshot.
 
-use super::membership::Instance;
 use crate::{
+    instance::Instance,
     metrics::PlacementMetrics,
     policy::ring::{self, PlacementRing, Shares},
 };
@@ -66,11 +66,14 @@ impl Placement {
     /// under suspicion only if there is no other.
     pub fn place(&self, key: &str, tried: &[Arc<Instance>]) -> Option<Place> {
         let published = self.published.load();
-        let is_tried = |id: &InstanceId| tried.iter().any(|instance| instance.id == *id);
+        // One that was just lost is in the snapshot until the actor has heard of it.
+        let may = |instance: &&Arc<Instance>| {
+            !instance.is_lost() && tried.iter().all(|tried| tried.id != instance.id)
+        };
         let mut suspect = None;
         for (idx, id) in published.ring.preference(key).enumerate() {
             // The ring may still hold one that is gone.
-            let Some(instance) = published.instances.get(id).filter(|_| !is_tried(id)) else {
+            let Some(instance) = published.instances.get(id).filter(may) else {
                 continue;
             };
             let place = Place { instance: Arc::clone(instance), is_first: idx == 0 };
@@ -81,7 +84,7 @@ impl Placement {
         }
         // In its first milliseconds an instance may be in service but not on the ring.
         suspect.or_else(|| {
-            let instance = published.instances.values().find(|instance| !is_tried(&instance.id))?;
+            let instance = published.instances.values().find(may)?;
             Some(Place { instance: Arc::clone(instance), is_first: false })
         })
     }

@@ -5,6 +5,7 @@ use crate::{
     actors::endpoints::Variant,
     dispatch::Served,
     headers,
+    instance::Instance,
     instance_client::answer::{AnswerError, AnswerStream},
     metrics::Outcome,
 };
@@ -21,6 +22,7 @@ use futures_util::Stream as _;
 use shared::telemetry::Chain;
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tracing::warn;
@@ -40,7 +42,7 @@ static PASSED: [(&HeaderName, &HeaderName); 7] = [
 /// Makes the client's response. SageMaker answers 200 to whatever success a model reports.
 pub(super) fn response(
     served: Served,
-    id: &HeaderValue,
+    id: HeaderValue,
     variant: &Variant,
     mut visit: Visit,
 ) -> HttpResponse {
@@ -61,7 +63,7 @@ pub(super) fn response(
         // Nobody polls an empty body for its end.
         visit.ends(Outcome::Ok);
     }
-    response.body(AnswerBody { length, stream: answer.into_stream(), visit })
+    response.body(AnswerBody { length, stream: answer.into_stream(), visit, id, instance })
 }
 
 /// A body that is passed on piece by piece. An error cuts the client's connection: what broke is
@@ -70,6 +72,8 @@ struct AnswerBody {
     length: Option<u64>,
     stream: AnswerStream,
     visit: Visit,
+    id: HeaderValue,
+    instance: Arc<Instance>,
 }
 
 impl MessageBody for AnswerBody {
@@ -87,7 +91,8 @@ impl MessageBody for AnswerBody {
         match &item {
             Poll::Ready(None) => self.visit.ends(Outcome::Ok),
             Poll::Ready(Some(Err(error))) => {
-                warn!(error = %Chain(error), "answer cut");
+                let (id, instance) = (&self.id, &self.instance.id);
+                warn!(invocation_id = ?id, %instance, error = %Chain(error), "answer cut");
                 self.visit.ends(Outcome::Cut);
             }
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}

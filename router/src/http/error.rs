@@ -6,7 +6,7 @@ use crate::{
     actors::endpoints::PickError,
     body::{BodyError, BodyReader},
     config::{DispatchConfig, IdentityConfig},
-    dispatch::{InvokeError, retry_after_ms},
+    dispatch::InvokeError,
     headers,
     instance_client::{InstanceError, Refusal},
     metrics::Outcome,
@@ -32,9 +32,6 @@ const UNAVAILABLE: &str = "ServiceUnavailable";
 const TIMED_OUT: &str = "Your invocation timed out while waiting for a response from container \
     primary. Review the latency metrics for each container in Amazon CloudWatch, resolve the \
     issue, and try again.";
-
-/// Who the texts say we are.
-pub type Identity = IdentityConfig;
 
 /// What an invocation was about.
 #[derive(Debug)]
@@ -88,7 +85,7 @@ impl ApiError {
         }
     }
 
-    pub fn of_pick(error: &PickError, identity: &Identity) -> Self {
+    pub fn of_pick(error: &PickError, identity: &IdentityConfig) -> Self {
         let account = &identity.account_id;
         Self::validation(&match error {
             PickError::UnknownEndpoint(endpoint) => {
@@ -122,7 +119,11 @@ impl ApiError {
         }
     }
 
-    pub fn of_invoke(error: &InvokeError, subject: &Subject<'_>, identity: &Identity) -> Self {
+    pub fn of_invoke(
+        error: &InvokeError,
+        subject: &Subject<'_>,
+        identity: &IdentityConfig,
+    ) -> Self {
         match error {
             InvokeError::Address(error) => Self::validation(&format!(
                 "1 validation error detected: Value at 'targetModel' failed to satisfy \
@@ -132,25 +133,23 @@ impl ApiError {
                 Self::unavailable("No instance of the endpoint is in service.")
                     .with_retry_after(subject.config)
             }
-            InvokeError::Busy => Self::busy(subject.config),
+            InvokeError::Busy(_) => Self::busy(subject.config),
+            InvokeError::Deadly(_) => Self::no_response(subject, identity),
             InvokeError::Instance(error) => Self::of_instance(error, subject, identity),
         }
     }
 
-    fn of_instance(error: &InstanceError, subject: &Subject<'_>, identity: &Identity) -> Self {
+    fn of_instance(
+        error: &InstanceError,
+        subject: &Subject<'_>,
+        identity: &IdentityConfig,
+    ) -> Self {
         let model = |status, original: &str| Self::model(status, original, subject, identity);
         match error {
-            InstanceError::Connect(_) => Self::busy(subject.config),
-            InstanceError::Died(_) | InstanceError::Garbled(_) => model(
-                0,
-                &format!(
-                    "Amazon SageMaker could not get a response from the {} endpoint. This can \
-                     occur when CPU or memory utilization is high. To check your utilization, see \
-                     Amazon CloudWatch. To fix this problem, use an instance type with more CPU \
-                     capacity or memory.",
-                    subject.endpoint
-                ),
-            ),
+            InstanceError::Connect(_) | InstanceError::NoSocket(_) => Self::busy(subject.config),
+            InstanceError::Died(_) | InstanceError::Lost | InstanceError::Garbled(_) => {
+                Self::no_response(subject, identity)
+            }
             InstanceError::TimedOut => model(0, TIMED_OUT),
             InstanceError::TooLarge(n_bytes) => model(
                 error.status(),
@@ -160,7 +159,7 @@ impl ApiError {
         }
     }
 
-    fn of_refusal(refusal: &Refusal, subject: &Subject<'_>, identity: &Identity) -> Self {
+    fn of_refusal(refusal: &Refusal, subject: &Subject<'_>, identity: &IdentityConfig) -> Self {
         let Refusal { status, kind, message } = refusal;
         let Some(kind) = kind else {
             return Self::model(*status, message, subject, identity);
@@ -184,6 +183,16 @@ impl ApiError {
                 Self::internal()
             }
         }
+    }
+
+    fn no_response(subject: &Subject<'_>, identity: &IdentityConfig) -> Self {
+        let text = format!(
+            "Amazon SageMaker could not get a response from the {} endpoint. This can occur when \
+             CPU or memory utilization is high. To check your utilization, see Amazon CloudWatch. \
+             To fix this problem, use an instance type with more CPU capacity or memory.",
+            subject.endpoint
+        );
+        Self::model(0, &text, subject, identity)
     }
 
     fn no_artifact(subject: &Subject<'_>) -> Self {
@@ -216,7 +225,12 @@ impl ApiError {
     }
 
     /// A `ModelError`; `status` 0 means that there was no answer.
-    fn model(status: u16, original: &str, subject: &Subject<'_>, identity: &Identity) -> Self {
+    fn model(
+        status: u16,
+        original: &str,
+        subject: &Subject<'_>,
+        identity: &IdentityConfig,
+    ) -> Self {
         let IdentityConfig { region, account_id } = identity;
         let group = format!("/aws/sagemaker/Endpoints/{}", subject.endpoint);
         let is_client_error = (400..500).contains(&status);
@@ -241,6 +255,12 @@ impl ApiError {
         let mut error = Self::new(status, "ModelError", Outcome::ModelError, &message);
         error.body.model = Some(Box::new(failure));
         error
+    }
+
+    /// What the caller asks for is not the caller's to ask.
+    pub(super) fn forbidden(message: &str) -> Self {
+        let code = "AccessDeniedException";
+        Self::new(StatusCode::FORBIDDEN, code, Outcome::ClientError, message)
     }
 
     pub(super) fn validation(message: &str) -> Self {
@@ -271,7 +291,9 @@ impl ApiError {
     }
 
     fn with_retry_after(mut self, config: &DispatchConfig) -> Self {
-        self.retry_after_ms = Some(retry_after_ms(config));
+        // A client that waits for nothing would spin.
+        let retry_after_ms = config.retry_after.as_millis().max(1);
+        self.retry_after_ms = Some(u64::try_from(retry_after_ms).unwrap_or(u64::MAX));
         self
     }
 

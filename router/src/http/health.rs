@@ -3,10 +3,6 @@
 use crate::actors::{endpoints::Endpoints, membership::Membership, placement::Placement};
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web::Data};
 use prometheus_client::registry::Registry;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
 
 /// Whether this router should get traffic. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -14,27 +10,18 @@ pub struct Health {
     pub endpoints: Endpoints,
     pub membership: Membership,
     pub placement: Placement,
-    is_draining: Arc<AtomicBool>,
 }
 
 impl Health {
-    pub fn new(endpoints: Endpoints, membership: Membership, placement: Placement) -> Self {
-        Self { endpoints, membership, placement, is_draining: Arc::default() }
-    }
-
     /// Whether every actor lives: one that has died never comes back.
     pub fn is_alive(&self) -> bool {
         self.endpoints.is_alive() && self.membership.is_alive() && self.placement.is_alive()
-    }
-
-    pub fn drain(&self) {
-        self.is_draining.store(true, Relaxed);
     }
 }
 
 /// `GET /ping`
 pub async fn ping(health: Data<Health>) -> HttpResponse {
-    if health.is_alive() && !health.is_draining.load(Relaxed) {
+    if health.is_alive() {
         HttpResponse::Ok().finish()
     } else {
         HttpResponse::ServiceUnavailable().finish()

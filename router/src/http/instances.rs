@@ -4,11 +4,11 @@ use super::{error::ApiError, invocations::new_request_id};
 use crate::{
     actors::membership::{Membership, RegisterError},
     body::{BodyError, BodyReader},
-    config::BodyConfig,
+    config::{BodyConfig, MembershipConfig},
     policy::roster::Refused,
 };
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     web::{Data, Path, Payload},
 };
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,6 +16,7 @@ use shared::{
     api::membership::{Heartbeat, Lease},
     id::{InstanceId, InvalidName},
 };
+use std::net::IpAddr;
 
 /// A heartbeat is half a kilobyte; whatever is a hundred times larger is none.
 const MAX_HEARTBEAT_BYTES: u64 = 64 * 1024;
@@ -29,24 +30,29 @@ const MAX_HEARTBEATS: u64 = 256;
 pub struct Registrar {
     membership: Membership,
     bodies: BodyReader,
+    allow_foreign_addresses: bool,
 }
 
 impl Registrar {
-    pub fn new(membership: Membership, bodies: BodyConfig) -> Self {
+    pub fn new(membership: Membership, config: MembershipConfig, bodies: BodyConfig) -> Self {
+        let MembershipConfig { allow_foreign_addresses, .. } = config;
         let max_bytes = MAX_HEARTBEAT_BYTES;
         let budget_bytes = MAX_HEARTBEAT_BYTES * MAX_HEARTBEATS;
         let bodies = BodyConfig { max_bytes, budget_bytes, ..bodies };
-        Self { membership, bodies: BodyReader::new(bodies, Gauge::default()) }
+        let bodies = BodyReader::new(bodies, Gauge::default());
+        Self { membership, bodies, allow_foreign_addresses }
     }
 }
 
 /// `PUT /manifold/v1/instances/{instance}`
 pub async fn heartbeat(
+    request: HttpRequest,
     instance: Path<String>,
     mut payload: Payload,
     registrar: Data<Registrar>,
 ) -> HttpResponse {
-    match registrar.register(instance.into_inner(), &mut payload).await {
+    let from = request.peer_addr().map(|peer| peer.ip());
+    match registrar.register(instance.into_inner(), from, &mut payload).await {
         Ok(lease) => HttpResponse::Ok().json(lease),
         Err(error) => {
             if error.is_worth_reading() {
@@ -58,7 +64,12 @@ pub async fn heartbeat(
 }
 
 impl Registrar {
-    async fn register(&self, instance: String, payload: &mut Payload) -> Result<Lease, ApiError> {
+    async fn register(
+        &self,
+        instance: String,
+        from: Option<IpAddr>,
+        payload: &mut Payload,
+    ) -> Result<Lease, ApiError> {
         let instance = parse_instance(instance)?;
         let body = self.bodies.read(payload, None).await.map_err(|error| match error {
             BodyError::BudgetSpent => ApiError::unavailable("Too many requests are in progress."),
@@ -70,6 +81,7 @@ impl Registrar {
             let message = "The heartbeat names another instance than the path.";
             return Err(ApiError::validation(message));
         }
+        self.check_address(heartbeat.address.ip(), from)?;
         self.membership.heartbeat(heartbeat).await.map_err(|error| match error {
             RegisterError::Refused(Refused::Full) | RegisterError::Unavailable(_) => {
                 ApiError::unavailable("This router takes no more instances now.")
@@ -78,6 +90,21 @@ impl Registrar {
                 ApiError::validation(&format!("Heartbeat refused: {error}."))
             }
         })
+    }
+
+    /// Whoever registers an address makes this router send requests there, with the bodies of
+    /// clients: hence only one's own.
+    fn check_address(&self, address: IpAddr, from: Option<IpAddr>) -> Result<(), ApiError> {
+        if self.allow_foreign_addresses
+            || from.is_some_and(|from| from.to_canonical() == address.to_canonical())
+        {
+            return Ok(());
+        }
+        let from = from.map_or_else(|| "nowhere".to_owned(), |from| from.to_string());
+        Err(ApiError::forbidden(&format!(
+            "The heartbeat comes from {from} but registers {address}. Where addresses are \
+             translated, the router needs --allow-foreign-addresses."
+        )))
     }
 }
 

@@ -2,13 +2,15 @@
 
 use super::{
     answer,
-    error::{ApiError, Identity, Subject},
+    error::{ApiError, Subject},
     request::{self, Asked},
 };
 use crate::{
     actors::endpoints::{Endpoints, Variant},
     body::BodyReader,
+    config::IdentityConfig,
     dispatch::{Dispatch, Invocation, Served},
+    headers::TARGET_MODEL,
     metrics::{InvocationMetrics, Outcome, VariantMetrics},
 };
 use actix_web::{
@@ -16,10 +18,10 @@ use actix_web::{
     http::header::{CONTENT_LENGTH, HeaderValue},
     web::{Data, Payload},
 };
-use shared::id::EndpointName;
-use std::sync::Arc;
+use shared::{id::EndpointName, telemetry::Chain};
+use std::{error::Error, sync::Arc};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{Instrument as _, debug, debug_span, error};
 
 /// What invocations need to come in. One per HTTP thread.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct Reception {
     pub endpoints: Endpoints,
     pub dispatch: Dispatch,
     pub bodies: BodyReader,
-    pub identity: Identity,
+    pub identity: IdentityConfig,
     pub metrics: InvocationMetrics,
     /// Counts what names no endpoint of ours.
     pub unknown: VariantMetrics,
@@ -41,15 +43,52 @@ pub async fn invoke(
 ) -> HttpResponse {
     let id = new_request_id();
     let mut visit = Visit::begin(&reception);
-    match reception.receive(&request, &mut payload, &id, &mut visit).await {
-        Ok((served, variant)) => answer::response(served, &id, &variant, visit),
-        Err(error) => {
-            debug!(invocation_id = ?id, error = error.code(), "invocation failed");
-            visit.ends(error.outcome());
-            if error.is_worth_reading() {
+    // A span costs nothing where its level is off, as it is by default.
+    let span = debug_span!("invocation", invocation_id = ?id, endpoint = endpoint_of(&request));
+    let received = reception.receive(&request, &mut payload, &id, &mut visit);
+    match received.instrument(span).await {
+        Ok((served, variant)) => answer::response(served, id, &variant, visit),
+        Err(failure) => {
+            failure.log(&request, &id);
+            visit.ends(failure.answer.outcome());
+            if failure.answer.is_worth_reading() {
                 reception.bodies.drain(&mut payload).await;
             }
-            error.into_response(&id)
+            failure.answer.into_response(&id)
+        }
+    }
+}
+
+/// The endpoint's name as it stands in the path.
+fn endpoint_of(request: &HttpRequest) -> &str {
+    request.match_info().get("endpoint").unwrap_or_default()
+}
+
+/// Why an invocation was not served, and what its client is told.
+#[derive(Debug)]
+struct Failure {
+    cause: Box<dyn Error>,
+    answer: ApiError,
+}
+
+impl Failure {
+    fn of<E: Error + 'static>(cause: E, answer: impl FnOnce(&E) -> ApiError) -> Self {
+        let answer = answer(&cause);
+        Self { cause: Box::new(cause), answer }
+    }
+
+    /// The client learns what it can do; only the log learns why.
+    fn log(&self, request: &HttpRequest, id: &HeaderValue) {
+        let Self { cause, answer } = self;
+        let (cause, code) = (Chain(&**cause), answer.code());
+        let (endpoint, target_model) = (endpoint_of(request), request.headers().get(&TARGET_MODEL));
+        if answer.outcome() == Outcome::InternalFailure {
+            error!(invocation_id = ?id, endpoint, ?target_model, code, error = %cause, "our bug");
+        } else {
+            debug!(
+                invocation_id = ?id, endpoint, ?target_model, code, error = %cause,
+                "invocation failed"
+            );
         }
     }
 }
@@ -61,17 +100,18 @@ impl Reception {
         payload: &mut Payload,
         id: &HeaderValue,
         visit: &mut Visit,
-    ) -> Result<(Served, Arc<Variant>), ApiError> {
-        let segment = request.match_info().get("endpoint").unwrap_or_default();
-        let endpoint =
-            request::endpoint_name(segment).map_err(|it| ApiError::of_request(&it, id))?;
+    ) -> Result<(Served, Arc<Variant>), Failure> {
+        let endpoint = request::endpoint_name(endpoint_of(request))
+            .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
         let (asked, variant) = self.ask(&endpoint, request, id)?;
         visit.variant = variant.metrics.clone();
 
         let announced = request.headers().get(CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
         let body = self.bodies.read(payload, announced).await;
-        let body = body.map_err(|error| ApiError::of_body(&error, &self.dispatch.config))?;
+        let body = body.map_err(|error| {
+            Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config))
+        })?;
 
         let invocation = Invocation {
             id: id.clone(),
@@ -83,7 +123,7 @@ impl Reception {
         let served = self.dispatch.invoke(invocation).await.map_err(|error| {
             let artifact = variant.model_data_url.join(&asked.target_model).ok();
             let subject = Subject { endpoint, artifact, config: &self.dispatch.config };
-            ApiError::of_invoke(&error, &subject, &self.identity)
+            Failure::of(error, |it| ApiError::of_invoke(it, &subject, &self.identity))
         })?;
         Ok((served, variant))
     }
@@ -94,15 +134,16 @@ impl Reception {
         endpoint: &EndpointName,
         request: &HttpRequest,
         id: &HeaderValue,
-    ) -> Result<(Asked, Arc<Variant>), ApiError> {
+    ) -> Result<(Asked, Arc<Variant>), Failure> {
         let asked = request::parse(request.headers());
         // An unknown endpoint is the better news, also where the headers are wrong as well.
         let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
         let variant = self
             .endpoints
             .pick_variant(endpoint, target)
-            .map_err(|error| ApiError::of_pick(&error, &self.identity))?;
-        Ok((asked.map_err(|error| ApiError::of_request(&error, id))?, variant))
+            .map_err(|error| Failure::of(error, |it| ApiError::of_pick(it, &self.identity)))?;
+        let asked = asked.map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
+        Ok((asked, variant))
     }
 }
 
@@ -135,7 +176,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         self.variant.count(self.outcome);
-        self.metrics.latency.observe(self.arrived.elapsed().as_secs_f64());
+        self.metrics.latency.observe(self.arrived.elapsed());
         self.metrics.in_flight.dec();
     }
 }

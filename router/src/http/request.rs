@@ -6,8 +6,12 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use shared::{
     api::invocation as wire,
-    id::{EndpointName, InvalidName, TargetModel, VariantName},
+    id::{
+        EndpointName, InvalidName, NAME_CONSTRAINT, NOT_EMPTY_CONSTRAINT, PRINTABLE_CONSTRAINT,
+        TargetModel, VariantName,
+    },
 };
+use std::str::FromStr;
 
 /// Everything but the body.
 #[derive(Debug)]
@@ -22,13 +26,25 @@ pub struct Asked {
 pub enum InvalidRequest {
     #[error("target model header is missing")]
     NoTargetModel,
+    /// It breaks a rule that is ours alone.
     #[error("1 validation error detected: {0}")]
-    Name(#[from] InvalidName),
+    Name(InvalidName),
     #[error(
         "1 validation error detected: Value{} at '{member}' failed to satisfy constraint: \
          Member must {constraint}", shown(value.as_deref())
     )]
     Member { member: &'static str, value: Option<String>, constraint: &'static str },
+}
+
+impl InvalidRequest {
+    fn of_name(error: InvalidName, member: &'static str) -> Self {
+        match error.constraint() {
+            Some(constraint) => {
+                Self::Member { member, value: Some(error.value().to_owned()), constraint }
+            }
+            None => Self::Name(error),
+        }
+    }
 }
 
 fn shown(value: Option<&str>) -> String {
@@ -101,18 +117,18 @@ const fn unseen(
 
 /// Parses the endpoint's name as it stands in the path, percent-encoded.
 pub fn endpoint_name(segment: &str) -> Result<EndpointName, InvalidRequest> {
-    Ok(percent_decode_str(segment).decode_utf8_lossy().parse()?)
+    name(&percent_decode_str(segment).decode_utf8_lossy(), "endpointName")
 }
 
 /// Parses and checks every header of the operation. All others are ignored, and not forwarded.
 pub fn parse(request: &HeaderMap) -> Result<Asked, InvalidRequest> {
     let target_model = request.get(&headers::TARGET_MODEL).ok_or(InvalidRequest::NoTargetModel)?;
     let mut forwarded = vec![(headers::TARGET_MODEL.clone(), target_model.clone())];
-    let target_model = text(target_model, "targetModel")?.parse()?;
+    let target_model = name(text(target_model, "targetModel")?, "targetModel")?;
 
     let mut target_variant = None;
     if let Some(variant) = request.get(&headers::TARGET_VARIANT) {
-        target_variant = Some(text(variant, "targetVariant")?.parse()?);
+        target_variant = Some(name(text(variant, "targetVariant")?, "targetVariant")?);
         forwarded.push((headers::TARGET_VARIANT.clone(), variant.clone()));
     }
     for (name, value) in request {
@@ -125,6 +141,13 @@ pub fn parse(request: &HeaderMap) -> Result<Asked, InvalidRequest> {
         }
     }
     Ok(Asked { target_model, target_variant, forwarded })
+}
+
+fn name<N: FromStr<Err = InvalidName>>(
+    value: &str,
+    member: &'static str,
+) -> Result<N, InvalidRequest> {
+    value.parse().map_err(|error| InvalidRequest::of_name(error, member))
 }
 
 fn text<'a>(value: &'a HeaderValue, member: &'static str) -> Result<&'a str, InvalidRequest> {
@@ -154,16 +177,12 @@ impl Rule {
             return Some(self.too_long);
         }
         match self.chars {
-            Chars::Any if value.is_empty() => Some("have length greater than or equal to 1"),
+            Chars::Any if value.is_empty() => Some(NOT_EMPTY_CONSTRAINT),
             Chars::Ascii if !value.is_ascii() => {
                 Some(r"satisfy regular expression pattern: \p{ASCII}*")
             }
-            Chars::Printable if !is_printable(value) => {
-                Some(r"satisfy regular expression pattern: \A\S[\p{Print}]*\z")
-            }
-            Chars::Name if !is_name(value) => {
-                Some("satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-            }
+            Chars::Printable if !is_printable(value) => Some(PRINTABLE_CONSTRAINT),
+            Chars::Name if !is_name(value) => Some(NAME_CONSTRAINT),
             Chars::Session if value != "NEW_SESSION" && !is_name(value) => Some(
                 "satisfy regular expression pattern: ^(NEW_SESSION)$|^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
             ),

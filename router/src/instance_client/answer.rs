@@ -63,7 +63,12 @@ impl Answer {
         self.response.headers().get(name)
     }
 
+    /// The length that the answer announces. In chunks it may announce one, too: that means
+    /// nothing (RFC 9112, section 6.3), and the chunks decide.
     pub fn content_length(&self) -> Option<u64> {
+        if self.header(&TRANSFER_ENCODING).is_some() {
+            return None;
+        }
         self.header(&CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
@@ -71,13 +76,18 @@ impl Answer {
     /// from one that broke; awc takes it for an empty one.
     pub fn has_end(&self) -> bool {
         self.content_length().is_some()
-            || self.header(&TRANSFER_ENCODING).is_some()
+            || self.header(&TRANSFER_ENCODING).is_some_and(is_chunked)
             || self.status() == StatusCode::NO_CONTENT
     }
 
     pub fn into_stream(self) -> AnswerStream {
         AnswerStream { n_bytes: 0, silence: None, answer: self }
     }
+}
+
+/// Of the codings that an answer may be transferred in, we undo only this one.
+fn is_chunked(encoding: &HeaderValue) -> bool {
+    encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
 /// The body of an answer. Ends with an error unless it was whole.

@@ -4,6 +4,7 @@
 //! closed in the middle. A chunked answer that broke off would so be passed on as if it were
 //! whole. Hence each connection notes here that a read met the end; whoever polled looks.
 
+use crate::sockets::notice_loss;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
 use actix_web::{
     dev::{Service, always_ready},
@@ -63,6 +64,7 @@ impl Service<ConnectInfo<Uri>> for Connector {
             let (tcp, uri) = connect.await?.into_parts();
             // The last piece of a large body must not wait for an acknowledgement.
             tcp.set_nodelay(true).map_err(ConnectError::Io)?;
+            notice_loss(&tcp).map_err(ConnectError::Io)?;
             Ok(Connection::new(uri, Watched { tcp, end_of_stream }))
         })
     }

@@ -9,10 +9,15 @@ use std::{
 /// What is known about an attempt that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// The invocation surely did not begin: no connection, or a refusal.
+    /// There was no connection, so the invocation surely did not begin.
     NotBegun,
+    /// The instance lives, and did not begin with it.
+    Refused,
     /// The connection closed before the head of the answer came: it may have run.
     Died,
+    /// The instance was lost before the head of the answer came: it may have run, and there is
+    /// nobody to try again.
+    Lost,
 }
 
 /// Where the invocation goes next.
@@ -48,10 +53,12 @@ impl History {
 
     /// Records a failed attempt, and that what is returned is done.
     pub fn next(&mut self, failed: Failed) -> Next {
-        let died = failed == Failed::Died || self.is_second;
-        if failed == Failed::Died && !self.may_repeat {
+        let may_have_begun = matches!(failed, Failed::Died | Failed::Lost);
+        if may_have_begun && !self.may_repeat {
             return Next::GiveUp;
         }
+        // A refusal shows that only the connection of the first attempt had died.
+        let died = may_have_begun || (self.is_second && failed == Failed::NotBegun);
         if failed == Failed::Died && !self.is_second {
             self.is_second = true;
             return Next::Same;
@@ -59,10 +66,15 @@ impl History {
         self.is_second = false;
         self.n_deaths += usize::from(died);
         self.n_instances += 1;
-        if self.n_instances > self.max_instances || self.n_deaths >= MAX_DEATHS {
+        if self.n_instances > self.max_instances || self.is_deadly() {
             return Next::GiveUp;
         }
         Next::Other
+    }
+
+    /// Whether it took as many instances with it as one invocation may.
+    pub fn is_deadly(&self) -> bool {
+        self.n_deaths >= MAX_DEATHS
     }
 }
 

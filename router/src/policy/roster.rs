@@ -4,7 +4,7 @@ use shared::{
     api::membership::{Heartbeat, InstanceState},
     id::InstanceId,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 /// Every registered instance, by id.
@@ -40,7 +40,7 @@ pub enum Refused {
     Replaced,
     #[error("there are as many instances as this router allows")]
     Full,
-    #[error("no router can reach port 0 or an unspecified address")]
+    #[error("no router can reach port 0, an unspecified address or one in an IPv6 zone")]
     Address,
 }
 
@@ -50,7 +50,7 @@ impl Roster {
     }
 
     pub fn hear(&mut self, heartbeat: Heartbeat, now: Instant) -> Result<Heard, Refused> {
-        if heartbeat.address.port() == 0 || heartbeat.address.ip().is_unspecified() {
+        if leads_nowhere(heartbeat.address) {
             return Err(Refused::Address);
         }
         let Some(member) = self.members.get_mut(&heartbeat.instance) else {
@@ -105,6 +105,12 @@ impl Roster {
         let heartbeats = self.members.values().map(|member| &member.heartbeat);
         heartbeats.filter(|heartbeat| heartbeat.state == InstanceState::Serving)
     }
+}
+
+/// A zone is a number of an interface on the machine that names it: it means nothing here.
+fn leads_nowhere(address: SocketAddr) -> bool {
+    let has_zone = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
+    address.port() == 0 || address.ip().is_unspecified() || has_zone
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use crate::{
     instance::{Act, Instance, answer, ok},
-    router::Router,
+    router::{Router, eventually},
 };
+use tokio::io::AsyncWriteExt as _;
 
 async fn invoke(flags: &[&str], act: Act) -> crate::router::Response {
     let instance = Instance::answering("a", act).await;
@@ -57,6 +58,27 @@ async fn a_chunked_answer_is_passed_on() {
                     5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
     let answer = invoke(&[], Act::Send(chunked.to_vec())).await;
     assert_eq!((answer.text().as_str(), answer.is_whole), ("hello world", true));
+}
+
+/// The chunks decide where it ends; a client that got the length, too, would stop there.
+#[actix_web::test]
+async fn the_length_of_an_answer_in_chunks_is_not_passed_on() {
+    let both = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n\
+                 5\r\nhello\r\n0\r\n\r\n";
+    let answer = invoke(&[], Act::Send(both.to_vec())).await;
+    assert_eq!(answer.header("content-length"), None);
+    assert_eq!((answer.text().as_str(), answer.is_whole), ("hello", true));
+}
+
+#[actix_web::test]
+async fn an_answer_in_a_coding_that_we_do_not_undo_is_a_model_error() {
+    for coding in ["identity", "gzip", "gzip, chunked"] {
+        let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {coding}\r\n");
+        let both = format!("{head}content-length: 3\r\n\r\nabc").into_bytes();
+        let answer = invoke(&[], Act::SendAndClose(both)).await;
+        assert_eq!(answer.status, 424, "{coding}");
+        assert_eq!(answer.json()["OriginalStatusCode"], 0, "{coding}");
+    }
 }
 
 #[actix_web::test]
@@ -116,6 +138,21 @@ async fn an_empty_answer_is_one() {
     let answer = router.invoke("m", b"").await;
     assert_eq!((answer.status, answer.body.len(), answer.is_whole), (200, 0, true));
     assert!(router.metrics().await.contains(r#"outcome="ok"} 1"#));
+}
+
+/// A client that is stopped, or that means harm, would hold memory and a model's slot.
+#[actix_web::test]
+async fn a_client_that_stops_reading_its_answer_is_cut_off() {
+    let huge = "x".repeat(20 << 20);
+    let instance = Instance::answering("a", Act::Send(ok("", &huge))).await;
+    let router = Router::with(&["--client-stall-ms", "200"], &[&instance]).await;
+    let mut connection = router.connect().await;
+    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: r\r\ncontent-length: 0\r\n\
+                x-amzn-sagemaker-target-model: m\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    eventually(async || router.metrics().await.contains(r#"outcome="abandoned"} 1"#)).await;
+    assert!(router.metrics().await.contains("router_invocations_in_flight 0"));
+    drop(connection);
 }
 
 #[actix_web::test]

@@ -95,6 +95,19 @@ async fn bodies_beyond_the_budget_get_503_until_one_is_answered() {
 }
 
 #[actix_web::test]
+async fn a_body_that_breaks_off_is_not_invoked_with() {
+    let instance = instance().await;
+    let router = Router::with(&[], &[&instance]).await;
+    let mut broken = chunked(1, 100);
+    let end = broken.len() - b"0\r\n\r\n".len();
+    broken.splice(end.., *b"no size\r\n");
+    let answer = router.send_raw(&broken).await;
+    // Mostly the connection is closed before the answer gets out.
+    assert!([0, 400].contains(&answer.status), "{answer:?}");
+    assert!(instance.received().is_empty());
+}
+
+#[actix_web::test]
 async fn a_large_body_goes_up_verbatim() {
     let instance = instance().await;
     let router = Router::with(&[], &[&instance]).await;

@@ -8,6 +8,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -22,6 +23,8 @@ pub(crate) enum Act {
     Die,
     /// Never answers.
     Hang,
+    /// Never answers, nor anybody else from now on; the connection stays open.
+    Freeze,
     /// Answers once it is released.
     Hold(Vec<u8>),
 }
@@ -58,7 +61,9 @@ struct State {
     n_connections: Cell<usize>,
     /// Connections that were closed on us while we had not answered.
     n_abandoned: Cell<usize>,
-    is_released: Cell<bool>,
+    /// Connections that are open now.
+    n_open: Cell<usize>,
+    is_released: watch::Sender<bool>,
     listening: RefCell<Option<JoinHandle<()>>>,
 }
 
@@ -86,13 +91,29 @@ impl Instance {
         self.state.n_connections.get()
     }
 
+    pub(crate) fn n_open(&self) -> usize {
+        self.state.n_open.get()
+    }
+
     pub(crate) fn n_abandoned(&self) -> usize {
         self.state.n_abandoned.get()
     }
 
     /// Lets everything that is held be answered.
     pub(crate) fn release(&self) {
-        self.state.is_released.set(true);
+        self.state.is_released.send_replace(true);
+    }
+}
+
+impl State {
+    /// Once this returns, connections are refused.
+    async fn close_listener(&self) {
+        let listening = self.listening.borrow_mut().take();
+        if let Some(listening) = listening {
+            listening.abort();
+            // It was cancelled: that is what it says.
+            let _ = listening.await;
+        }
     }
 }
 
@@ -100,7 +121,12 @@ async fn accept(listener: TcpListener, state: Rc<State>, script: impl Fn(usize) 
     let script = Rc::new(script);
     while let Ok((connection, _)) = listener.accept().await {
         state.n_connections.set(state.n_connections.get() + 1);
-        tokio::task::spawn_local(serve(connection, Rc::clone(&state), Rc::clone(&script)));
+        state.n_open.set(state.n_open.get() + 1);
+        let (state, script) = (Rc::clone(&state), Rc::clone(&script));
+        tokio::task::spawn_local(async move {
+            serve(connection, Rc::clone(&state), script).await;
+            state.n_open.set(state.n_open.get() - 1);
+        });
     }
 }
 
@@ -116,17 +142,15 @@ async fn serve<S: Fn(usize) -> Act>(mut connection: TcpStream, state: Rc<State>,
         let (bytes, goes_on) = match script(idx) {
             Act::Send(bytes) => (bytes, true),
             Act::SendAndClose(bytes) => (bytes, false),
-            Act::Die => {
-                if let Some(listening) = state.listening.borrow_mut().take() {
-                    listening.abort();
-                }
-                return;
-            }
+            Act::Die => return state.close_listener().await,
             Act::Hang => return abandoned(&mut connection, &state).await,
+            Act::Freeze => {
+                state.close_listener().await;
+                return abandoned(&mut connection, &state).await;
+            }
             Act::Hold(bytes) => {
-                while !state.is_released.get() {
-                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                }
+                let mut is_released = state.is_released.subscribe();
+                let _ = is_released.wait_for(|it| *it).await.expect("the state has the sender");
                 (bytes, true)
             }
         };

@@ -36,7 +36,7 @@ async fn what_is_no_heartbeat_is_refused() {
             (400, Some("ValidationError"))
         );
     }
-    assert_eq!(router.heartbeat("a", "0.0.0.0:1".parse().unwrap(), "serving").await.status, 400);
+    assert_eq!(router.heartbeat("a", "127.0.0.1:0".parse().unwrap(), "serving").await.status, 400);
     assert_eq!(router.heartbeat("a", address, "nonsense").await.status, 400);
     assert_eq!(router.n_in_service().await, 0);
 }
@@ -71,4 +71,55 @@ async fn an_instance_that_falls_silent_is_lost() {
     eventually(async || router.n_in_service().await == 0).await;
     let metrics = router.metrics().await;
     assert!(metrics.contains(r#"router_instance_losses_total{reason="lease"} 1"#), "{metrics}");
+}
+
+/// Otherwise anybody could have the router send requests into a network that only it can reach.
+#[actix_web::test]
+async fn nobody_registers_another_s_address() {
+    let (foreign, router) = ("192.0.2.1:80".parse().unwrap(), Router::start(&[]).await);
+    let text = "The heartbeat comes from 127.0.0.1 but registers 192.0.2.1. Where addresses are \
+                translated, the router needs --allow-foreign-addresses.";
+    let answer = router.heartbeat("a", foreign, "serving").await;
+    answer.check_error(403, "AccessDeniedException", text);
+    assert_eq!(router.n_in_service().await, 0);
+    // The same address, as IPv6 writes it.
+    let mapped = "[::ffff:127.0.0.1]:80".parse().unwrap();
+    assert_eq!(router.heartbeat("a", mapped, "serving").await.status, 200);
+
+    let router = Router::start(&["--allow-foreign-addresses"]).await;
+    assert_eq!(router.heartbeat("a", foreign, "serving").await.status, 200);
+}
+
+#[actix_web::test]
+async fn heartbeats_get_in_while_no_body_does() {
+    let instance = Instance::answering("a", Act::Hold(ok("", "yes"))).await;
+    let flags = ["--max-body", "1000", "--body-budget", "1000"];
+    let router = Router::with(&flags, &[&instance]).await;
+    let invoke = async { router.invoke("m", &[b'x'; 1000]).await };
+    let beat = async {
+        eventually(async || !instance.received().is_empty()).await;
+        assert_eq!(router.invoke("m", &[b'x'; 1000]).await.status, 503);
+        let status = router.heartbeat("a", instance.address, "serving").await.status;
+        instance.release();
+        status
+    };
+    let (served, status) = tokio::join!(invoke, beat);
+    assert_eq!((served.status, status), (200, 200));
+}
+
+/// A file each, and an instance that restarts often leaves many.
+#[actix_web::test]
+async fn connections_to_an_address_that_is_gone_are_closed() {
+    let (before, after) = (
+        Instance::answering("a", Act::Send(ok("", "before"))).await,
+        Instance::answering("a", Act::Send(ok("", "after"))).await,
+    );
+    let router = Router::with(&[], &[&before]).await;
+    assert_eq!(router.invoke("m", b"").await.text(), "before");
+    assert_eq!(before.n_open(), 1);
+
+    router.heartbeat("a", after.address, "serving").await;
+    eventually(async || before.n_open() == 0).await;
+    assert_eq!(router.invoke("m", b"").await.text(), "after");
+    assert_eq!(after.n_open(), 1);
 }

@@ -35,10 +35,12 @@ async fn an_unknown_endpoint_is_named() {
 async fn an_endpoint_name_is_decoded_before_it_is_judged() {
     let header = "x-amzn-sagemaker-target-model: a\r\n";
     let line = "POST /endpoints/a%2Fb%20c_%3F/invocations";
-    let text = "1 validation error detected: invalid endpoint name `a/b c_?`: only letters, \
-                digits and inner hyphens are allowed";
+    let text = "1 validation error detected: Value 'a/b c_?' at 'endpointName' failed to satisfy \
+                constraint: Member must satisfy regular expression pattern: \
+                ^[a-zA-Z0-9](-*[a-zA-Z0-9])*";
     check(line, header, (400, "ValidationError", text)).await;
-    let text = "1 validation error detected: invalid endpoint name ``: it is empty";
+    let text = "1 validation error detected: Value '' at 'endpointName' failed to satisfy \
+                constraint: Member must have length greater than or equal to 1";
     check("POST /endpoints//invocations", header, (400, "ValidationError", text)).await;
 
     let instance = Instance::answering("a", Act::Send(ok("", "yes"))).await;
@@ -65,15 +67,42 @@ async fn a_malformed_target_model_is_refused_with_its_reason() {
         "{detected}invalid target model `/x`: it must be relative to the endpoint's prefix"
     );
     check_target_model(b"/x", &absolute).await;
-    check_target_model(b"", &format!("{detected}invalid target model ``: it is empty")).await;
-    let not_text = format!(
-        "{detected}Value at 'targetModel' failed to satisfy constraint: Member must be valid UTF-8"
-    );
+    let constraint = "at 'targetModel' failed to satisfy constraint: Member must";
+    let empty = format!("{detected}Value '' {constraint} have length greater than or equal to 1");
+    check_target_model(b"", &empty).await;
+    let not_text = format!("{detected}Value {constraint} be valid UTF-8");
     check_target_model(b"caf\xe9.tar.gz", &not_text).await;
     let long = "x".repeat(1025);
     let too_long =
-        format!("{detected}invalid target model `{long}`: it is longer than 1024 characters");
+        format!("{detected}Value '{long}' {constraint} have length less than or equal to 1024");
     check_target_model(long.as_bytes(), &too_long).await;
+}
+
+/// SageMaker's API model knows one. Whoever repeats the header gets the model of the first, and
+/// that one is also what the model sees.
+#[actix_web::test]
+async fn of_two_target_models_the_first_is_invoked() {
+    let instance = Instance::answering("a", Act::Send(ok("", ""))).await;
+    let router = Router::with(&[], &[&instance]).await;
+    let headers = "x-amzn-sagemaker-target-model: first\r\nx-amzn-sagemaker-target-model: ../x\r\n";
+    assert_eq!(router.send(INVOKE, headers, b"").await.status, 200);
+    let received = instance.received();
+    assert_eq!(received[0].header("x-manifold-artifact"), Some("s3://bucket/models/first"));
+    assert_eq!(received[0].header("x-amzn-sagemaker-target-model"), Some("first"));
+    assert_eq!(received[0].head.matches("target-model").count(), 1);
+}
+
+/// Where a proxy before us and we read different ends, one request would hide in another.
+#[actix_web::test]
+async fn a_body_with_a_length_and_in_chunks_is_refused() {
+    let instance = Instance::answering("a", Act::Send(ok("", ""))).await;
+    let router = Router::with(&[], &[&instance]).await;
+    let head = format!(
+        "{INVOKE} HTTP/1.1\r\nhost: r\r\nx-amzn-sagemaker-target-model: m\r\n\
+         content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    );
+    assert_eq!(router.send_raw(head.as_bytes()).await.status, 400);
+    assert!(instance.received().is_empty());
 }
 
 #[actix_web::test]

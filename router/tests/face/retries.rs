@@ -5,6 +5,8 @@ use crate::{
     router::{Router, eventually, model_preferring},
 };
 use shared::api::error::ErrorKind;
+use std::{convert::Infallible, time::Duration};
+use tokio::time::interval;
 
 const BUSY: &str = "The service is unable to handle the request now. Please try again.";
 
@@ -54,6 +56,61 @@ async fn half_a_head_is_no_head() {
     let (router, model) = before(&[], &first, &other).await;
     assert_eq!(router.invoke(&model, b"").await.text(), "b");
     assert_eq!(first.received().len(), 2);
+}
+
+/// "Try again" would make the client kill two more.
+#[actix_web::test]
+async fn an_invocation_that_kills_two_instances_is_not_to_be_tried_again() {
+    let (first, second) =
+        (Instance::answering("a", Act::Die).await, Instance::answering("b", Act::Die).await);
+    let (router, model) = before(&[], &first, &second).await;
+    let answer = router.invoke(&model, b"").await;
+    let no_hint = answer.header("x-amz-retry-after");
+    assert_eq!((answer.status, no_hint), (424, None), "{answer:?}");
+    assert_eq!(answer.json()["OriginalStatusCode"], 0);
+    let text = answer.json()["OriginalMessage"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("Amazon SageMaker could not get a response from the demo"), "{text}");
+}
+
+/// Its machine may have lost power or its network: no connection closes then.
+#[actix_web::test]
+async fn an_instance_that_is_lost_without_a_word_costs_no_invocation() {
+    let held = Act::Hold(ok("", "too late"));
+    let (silent, other) = (Instance::answering("a", held).await, well("b").await);
+    let router = Router::with(&["--lease-ms", "1500"], &[&silent, &other]).await;
+    let model = model_preferring(&silent, &[&silent, &other]);
+    let answer = tokio::select! {
+        answer = router.invoke(&model, b"") => answer,
+        never = keep_alive(&router, &silent, &other) => match never {},
+    };
+    assert_eq!((answer.status, answer.text().as_str()), (200, "b"));
+    assert_eq!(silent.received().len(), 1);
+    let metrics = router.metrics().await;
+    assert!(metrics.contains(r#"router_retries_total{reason="lost"} 1"#), "{metrics}");
+}
+
+/// Sends heartbeats: of `other` all the time, of `silent` until it has an invocation.
+async fn keep_alive(router: &Router, silent: &Instance, other: &Instance) -> Infallible {
+    let mut beats = interval(Duration::from_millis(100));
+    loop {
+        beats.tick().await;
+        router.heartbeat(&other.id, other.address, "serving").await;
+        if silent.received().is_empty() {
+            router.heartbeat(&silent.id, silent.address, "serving").await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_instance_that_is_silent_until_the_deadline_is_probed() {
+    let (frozen, other) = (Instance::answering("a", Act::Freeze).await, well("b").await);
+    let flags = ["--deadline-ms", "150", "--deadline-margin-ms", "50"];
+    let (router, model) = before(&flags, &frozen, &other).await;
+    assert_eq!(router.invoke(&model, b"").await.status, 424);
+    assert!(other.received().is_empty());
+    eventually(async || router.n_in_service().await == 1).await;
+    let answer = router.invoke(&model, b"").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "b"));
 }
 
 #[actix_web::test]
@@ -108,6 +165,25 @@ async fn a_model_that_fits_nowhere_is_a_model_error() {
     assert_eq!(answer.status, 424);
     assert_eq!(answer.json()["OriginalStatusCode"], 507);
     assert_eq!(answer.json()["OriginalMessage"], "needs 9 GB");
+}
+
+/// Another instance may have room: nobody asked it.
+#[actix_web::test]
+async fn a_model_that_was_not_offered_to_every_instance_may_still_fit() {
+    let full =
+        || Instance::answering("a", Act::Send(refusal(ErrorKind::InsufficientMemory, "9 GB")));
+    let no_retries = ["--retry-burst", "0", "--retry-percent", "0", "--retry-per-second", "0"];
+    for flags in [&no_retries[..], &["--max-tries", "1"]] {
+        let (first, other) = (full().await, well("b").await);
+        let (router, model) = before(flags, &first, &other).await;
+        let answer = router.invoke(&model, b"").await;
+        answer.check_error(503, "ServiceUnavailable", BUSY);
+        assert!(other.received().is_empty());
+    }
+    // The last try is also the last instance.
+    let first = full().await;
+    let router = Router::with(&["--max-tries", "1"], &[&first]).await;
+    assert_eq!(router.invoke("m", b"").await.status, 424);
 }
 
 #[actix_web::test]

@@ -18,7 +18,7 @@ use tokio::{
 /// How long anything may take that must happen in the end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const ENDPOINTS: &str = r#"
+pub(crate) const ENDPOINTS: &str = r#"
 [[endpoint]]
 name = "demo"
 [[endpoint.variant]]
@@ -42,7 +42,7 @@ pub(crate) struct Router {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
-    _endpoints: tempfile::NamedTempFile,
+    _endpoints: Option<tempfile::NamedTempFile>,
 }
 
 impl Router {
@@ -68,7 +68,12 @@ impl Router {
             };
             app.run_until(stop).await.expect("runs");
         });
-        Self { address, stop: Some(stop), running: Some(running), _endpoints: endpoints }
+        Self { address, stop: Some(stop), running: Some(running), _endpoints: Some(endpoints) }
+    }
+
+    /// A router in a process of its own.
+    pub(crate) fn of_process(address: SocketAddr) -> Self {
+        Self { address, stop: None, running: None, _endpoints: None }
     }
 
     /// Starts a router with these instances in service.

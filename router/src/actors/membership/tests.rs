@@ -1,6 +1,7 @@
 use super::*;
 use crate::{config::Config, metrics::PlacementMetrics};
 use clap::Parser as _;
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 /// Waits for a state.
@@ -14,7 +15,7 @@ pub(in crate::actors) async fn eventually(mut condition: impl FnMut() -> bool) {
 
 pub(in crate::actors) fn instance(name: &str) -> Arc<Instance> {
     let address = "127.0.0.1:9".parse().unwrap();
-    Arc::new(Instance::new(&heartbeat(name, "boot", address)).unwrap())
+    Arc::new(Instance::new(&heartbeat(name, "boot", address)))
 }
 
 fn heartbeat(name: &str, boot: &str, address: SocketAddr) -> Heartbeat {
@@ -116,6 +117,50 @@ async fn a_suspect_that_never_answers_is_lost_too() {
     eventually(|| placement.n_instances() == 1).await;
     membership.suspect(&placed(&placement).unwrap());
     eventually(|| placement.n_instances() == 0).await;
+}
+
+#[actix::test]
+async fn whoever_waits_for_a_lost_instance_learns_it() {
+    let (membership, placement) = start(&["--lease-ms", "50"]);
+    let serving = heartbeat("a", "1", dead_address().await);
+    membership.heartbeat(serving.clone()).await.unwrap();
+    eventually(|| placement.n_instances() == 1).await;
+    let instance = placed(&placement).unwrap();
+    assert!(!instance.is_lost());
+    // Also where it only drains: it may still owe answers.
+    membership.heartbeat(Heartbeat { state: InstanceState::Draining, ..serving }).await.unwrap();
+    eventually(|| instance.is_lost()).await;
+
+    let (membership, placement) = start(&["--lease-ms", "3600000"]);
+    membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
+    eventually(|| placement.n_instances() == 1).await;
+    let instance = placed(&placement).unwrap();
+    membership.suspect(&instance);
+    eventually(|| instance.is_lost()).await;
+}
+
+#[actix::test]
+async fn an_instance_that_left_in_order_may_finish_what_it_has() {
+    let (membership, placement) = start(&[]);
+    membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
+    eventually(|| placement.n_instances() == 1).await;
+    let instance = placed(&placement).unwrap();
+    membership.goodbye("a".parse().unwrap()).await.unwrap();
+    eventually(|| placement.n_instances() == 0).await;
+    assert!(!instance.is_lost());
+}
+
+#[actix::test]
+async fn a_suspect_that_could_not_be_asked_is_not_lost() {
+    let (membership, placement) = start(&["--lease-ms", "3600000"]);
+    membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
+    eventually(|| placement.n_instances() == 1).await;
+    let suspect = placed(&placement).unwrap();
+    suspect.suspect();
+    let unknown = Probed { instance: Arc::clone(&suspect), pulse: Pulse::Unknown };
+    membership.addr.send(unknown).await.unwrap();
+    assert!(!suspect.is_suspect() && !suspect.is_lost());
+    assert_eq!(membership.list().await.unwrap().len(), 1);
 }
 
 #[actix::test]

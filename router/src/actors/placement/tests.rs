@@ -58,6 +58,8 @@ async fn an_instance_under_suspicion_comes_last() {
 async fn a_lost_instance_gets_nothing_even_before_the_ring_has_changed() {
     let (placement, mut instances) = with(&["a", "b"]).await;
     let first = placement.place("key", &[]).unwrap().instance;
+    first.lose();
+    assert_ne!(name(placement.place("key", &[])), Some(first.id.to_string()));
     instances.remove(&first.id);
     placement.instances_changed(instances);
     eventually(|| placement.n_instances() == 1).await;

@@ -1,5 +1,5 @@
 use super::*;
-use Failed::{Died, NotBegun};
+use Failed::{Died, Lost, NotBegun, Refused};
 use proptest::prelude::*;
 
 #[track_caller]
@@ -12,6 +12,7 @@ fn check(may_repeat: bool, failures: &[Failed], expected: &[Next]) {
 #[test]
 fn what_did_not_begin_goes_to_the_next_instance() {
     check(true, &[NotBegun], &[Next::Other]);
+    check(true, &[Refused, Refused], &[Next::Other, Next::Other]);
     check(false, &[NotBegun, NotBegun], &[Next::Other, Next::Other]);
 }
 
@@ -24,6 +25,31 @@ fn three_instances_are_enough() {
 fn a_closed_connection_is_tried_once_more_at_the_same_instance() {
     check(true, &[Died, NotBegun], &[Next::Same, Next::Other]);
     check(true, &[Died, Died], &[Next::Same, Next::Other]);
+}
+
+#[test]
+fn a_lost_instance_is_not_tried_again() {
+    check(true, &[Lost], &[Next::Other]);
+    check(true, &[Died, Lost], &[Next::Same, Next::Other]);
+    check(true, &[Lost, Lost], &[Next::Other, Next::GiveUp]);
+    check(false, &[Lost], &[Next::GiveUp]);
+}
+
+#[test]
+fn an_invocation_is_deadly_once_two_instances_died_under_it() {
+    let mut history = History::new(3, true);
+    for (failed, is_deadly) in [(Died, false), (NotBegun, false), (Died, false), (NotBegun, true)] {
+        history.next(failed);
+        assert_eq!(history.is_deadly(), is_deadly, "{failed:?}");
+    }
+    let mut history = History::new(3, true);
+    (0..3).for_each(|_| _ = history.next(NotBegun));
+    assert!(!history.is_deadly(), "instances out of reach did not die of it");
+    let mut history = History::new(3, true);
+    for failed in [Died, Refused, Died, Refused] {
+        history.next(failed);
+    }
+    assert!(!history.is_deadly(), "instances that refuse live");
 }
 
 #[test]
@@ -86,7 +112,7 @@ proptest! {
     fn attempts_are_bounded(
         max_instances in 1_usize..6,
         may_repeat in any::<bool>(),
-        failures in proptest::collection::vec(prop_oneof![Just(NotBegun), Just(Died)], 32),
+        failures in proptest::collection::vec(prop_oneof![Just(NotBegun), Just(Refused), Just(Died), Just(Lost)], 32),
     ) {
         let mut history = History::new(max_instances, may_repeat);
         let steps: Vec<Next> = failures.iter().map(|it| history.next(*it)).collect();

@@ -91,7 +91,7 @@ fn the_number_of_instances_is_bounded() {
 
 #[test]
 fn addresses_that_lead_nowhere_are_refused() {
-    for address in ["0.0.0.0:80", "[::]:80", "127.0.0.1:0"] {
+    for address in ["0.0.0.0:80", "[::]:80", "127.0.0.1:0", "[fe80::1%2]:80"] {
         let nowhere = Heartbeat { address: address.parse().unwrap(), ..heartbeat("a", "1") };
         assert_eq!(roster().hear(nowhere, Instant::now()), Err(Refused::Address), "{address}");
     }
