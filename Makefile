@@ -3,9 +3,14 @@
 PYTHON ?= python3
 CARGO ?= cargo
 
-.PHONY: setup build models demo up test bench lint fmt doc ci clean
+.PHONY: python setup build models demo up test bench lint fmt doc ci clean
 
-setup: ## checks the machine, gets LibTorch
+# In sh, because Python itself cannot say that it is missing or too old.
+python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "Python ($(PYTHON)) is missing: install 3.8 or newer, and pip (Debian, Ubuntu: apt install python3 python3-pip; Fedora: dnf install python3 python3-pip)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' || { echo "$$($(PYTHON) --version 2>&1) is too old: install Python 3.8 or newer, and name it: make PYTHON=python3.11" >&2; exit 1; }
+
+setup: python ## checks the machine, gets LibTorch
 	@$(PYTHON) scripts/setup.py
 
 build: setup ## the release programs
@@ -21,7 +26,7 @@ demo: models ## a local endpoint, walked through and stopped
 up: models ## the same local endpoint, left running until Ctrl-C
 	target/release/manifold up
 
-test: ## every test that this machine can run
+test: python ## every test that this machine can run
 	@$(PYTHON) scripts/run_tests.py
 
 bench: models ## the figures of docs/benchmarks.md; needs wrk

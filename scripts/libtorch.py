@@ -6,7 +6,6 @@ What remains is 0.5 GB of 1.1: the libraries that `libtorch_cpu.so` loads, and t
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import zipfile
 from pathlib import Path
@@ -34,18 +33,20 @@ def provide(root: Path) -> None:
         # A link leads to somebody else's folder (say, another work tree's): nothing is written through it.
         check_own(Path(own) if own else folder / "torch")
         return
-    pins = LIBTORCH[platform.machine()]
-    if wheels.is_installed(folder, pins, RECIPE_VERSION):
+    if wheels.is_installed(folder, LIBTORCH, RECIPE_VERSION):
         return
     problems = prerequisites.missing_for_fetching() + [it for it in [_disk_problem(root, folder)] if it]
     if problems:
         raise wheels.SetupError("\n".join(problems))
     print(f"set-up: LibTorch {LIBTORCH_VERSION} into .libtorch/ (once; 540 MB to fetch)", flush=True)
-    wheels.install(folder, pins, unpack, RECIPE_VERSION)
+    wheels.install(folder, LIBTORCH, unpack, RECIPE_VERSION)
 
 
 def check_own(folder: Path) -> None:
     """Checks a LibTorch that was not put there by set-up; it is then used as it is."""
+    if not folder.is_absolute():
+        # Cargo runs each crate's build in that crate's folder.
+        raise wheels.SetupError(f"LIBTORCH is the relative path {folder}: the build needs an absolute one")
     whose = f"LibTorch in {folder} (from the variable LIBTORCH, or a linked .libtorch)"
     for name in ("lib/libtorch_cpu.so", "include/torch/csrc/api/include/torch/torch.h", "build-version"):
         if not (folder / name).exists():

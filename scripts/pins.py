@@ -31,60 +31,33 @@ class Wheel:
 # The version that the crate `tch` 0.26 expects; it checks `build-version`.
 LIBTORCH_VERSION = "2.13.0"
 
-# LibTorch lies in PyTorch's wheel. The CPython tag is of no matter (no Python part is used), so one is fixed.
+# LibTorch for x86_64 lies in PyTorch's wheel. The CPython tag is of no matter (no Python part is used), so one is fixed.
 # Its libtorch_cpu.so is linked against two CUDA libraries even where no GPU is used: the small wheels bring them.
-LIBTORCH = {
-    "x86_64": [
-        Wheel(
-            "torch",
-            LIBTORCH_VERSION,
-            "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7",
-            526_574_961,
-            platform="manylinux_2_28_x86_64",
-            implementation="cp",
-            abi="cp311",
-        ),
-        Wheel(
-            "nvidia-cuda-runtime",
-            "13.0.96",
-            "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
-            2_243_632,
-            platform="manylinux2014_x86_64",
-        ),
-        Wheel(
-            "nvidia-cuda-cupti",
-            "13.0.85",
-            "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
-            10_715_597,
-            platform="manylinux_2_25_x86_64",
-        ),
-    ],
-    "aarch64": [
-        Wheel(
-            "torch",
-            LIBTORCH_VERSION,
-            "092790c696a760c729fd5722835f50b9d81fd7c8f141571f3f3cf4081a8f664c",
-            427_200_000,
-            platform="manylinux_2_28_aarch64",
-            implementation="cp",
-            abi="cp311",
-        ),
-        Wheel(
-            "nvidia-cuda-runtime",
-            "13.0.96",
-            "ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55",
-            2_200_000,
-            platform="manylinux2014_aarch64",
-        ),
-        Wheel(
-            "nvidia-cuda-cupti",
-            "13.0.85",
-            "796bd679890ee55fb14a94629b698b6db54bcfd833d391d5e94017dd9d7d3151",
-            10_700_000,
-            platform="manylinux_2_25_aarch64",
-        ),
-    ],
-}
+LIBTORCH = [
+    Wheel(
+        "torch",
+        LIBTORCH_VERSION,
+        "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7",
+        526_574_961,
+        platform="manylinux_2_28_x86_64",
+        implementation="cp",
+        abi="cp311",
+    ),
+    Wheel(
+        "nvidia-cuda-runtime",
+        "13.0.96",
+        "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+        2_243_632,
+        platform="manylinux2014_x86_64",
+    ),
+    Wheel(
+        "nvidia-cuda-cupti",
+        "13.0.85",
+        "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
+        10_715_597,
+        platform="manylinux_2_25_x86_64",
+    ),
+]
 
 # Real ImageNet weights (Apache-2.0), as old PyTorch pickles.
 WEIGHTS = [

@@ -20,16 +20,21 @@ MIN_GLIBC = (2, 28)
 MIN_PIP = (20, 0)
 
 
-def platform_problem(system: str, machine: str, libc: tuple[str, str]) -> str | None:
-    """Says why this platform is not supported; None if it is."""
+def platform_problem(system: str, machine: str, libc: tuple[str, str], has_own_libtorch: bool) -> str | None:
+    """Says why this platform is not supported; None if it is, or if the user takes the untested on himself."""
     if system == "Darwin":
         return "macOS is not supported: run Manifold in a Linux container or virtual machine"
     if system == "Windows":
         return "Windows is not supported: run Manifold under WSL 2"
     if system != "Linux":
         return f"{system} is not supported: only Linux is"
+    if machine == "aarch64" and not has_own_libtorch:
+        return (
+            "Linux on aarch64 is untested and not supported: only x86_64 is. "
+            "To try it all the same, set LIBTORCH to the absolute path of a LibTorch of your own"
+        )
     if machine not in ("x86_64", "aarch64"):
-        return f"Linux on {machine} is not supported: there are LibTorch wheels for x86_64 and aarch64 only"
+        return f"Linux on {machine} is not supported: only x86_64 is"
     if libc[0] != "glibc":
         return "Linux with musl or another C library (Alpine) is not supported: LibTorch needs glibc"
     if _numbers(libc[1]) < MIN_GLIBC:
@@ -38,7 +43,8 @@ def platform_problem(system: str, machine: str, libc: tuple[str, str]) -> str | 
 
 
 def this_platform_problem() -> str | None:
-    return platform_problem(platform.system(), platform.machine(), platform.libc_ver())
+    has_own_libtorch = bool(os.environ.get("LIBTORCH"))
+    return platform_problem(platform.system(), platform.machine(), platform.libc_ver(), has_own_libtorch)
 
 
 def missing_build_tools() -> list[str]:

@@ -1,6 +1,6 @@
 """`make test`: sets up, builds, runs every test that this machine can run, and counts.
 
-Says loudly what it skips. Its last line is `N passed, N failed, N skipped`; a build or a runner that fails without a count
+Says loudly what it skips: only what this machine cannot run, never what merely went wrong. Its last line is `N passed, N failed, N skipped`; a build or a runner that fails without a count
 counts as one failed test.
 """
 
@@ -82,6 +82,11 @@ def skip(what: str, why: str) -> Count:
     return Count(skipped=1)
 
 
+def fail(what: str, why: str) -> Count:
+    print(f"\n!! FAILED: {what}: {why}", flush=True)
+    return Count(failed=1)
+
+
 def prepare() -> Count:
     """What the tests stand on: LibTorch, programs, demo models."""
     python = sys.executable
@@ -115,10 +120,13 @@ def script_tests() -> Count:
 def client_tests() -> Count:
     if not (ROOT / "tests" / "python").is_dir():
         return Count()
+    what = "the tests with the stock AWS client (tests/python)"
     try:
         test_tools.provide(ROOT)
+    except test_tools.PythonTooOld as error:
+        return skip(what, str(error))
     except SetupError as error:
-        return skip("the tests with the stock AWS client (tests/python)", str(error))
+        return fail(what, str(error))
     command = [sys.executable, "-m", "unittest", "discover", "-s", "tests/python", "-v"]
     return run(command, count_unittest, PYTHONPATH=str(ROOT / ".python"))
 

@@ -6,7 +6,11 @@ import contextlib
 import io
 import sys
 import unittest
+from unittest import mock
 
+import run_tests
+import test_tools
+import wheels
 from run_tests import Count, count_cargo, count_nextest, count_unittest, run
 
 
@@ -46,6 +50,17 @@ class Running(unittest.TestCase):
     def test_failures_are_not_counted_twice(self) -> None:
         program = "print('Ran 3 tests in 1s\\nFAILED (failures=2)'); raise SystemExit(1)"
         self.assertEqual(self.run_quietly(program), Count(1, 2, 0))
+
+    def client_tests_after(self, error: Exception) -> Count:
+        with contextlib.redirect_stdout(io.StringIO()):
+            with mock.patch.object(test_tools, "provide", side_effect=error):
+                return run_tests.client_tests()
+
+    def test_a_client_that_could_not_be_fetched_is_a_failure(self) -> None:
+        self.assertEqual(self.client_tests_after(wheels.SetupError("no network")), Count(failed=1))
+
+    def test_a_python_too_old_for_the_client_is_a_skip(self) -> None:
+        self.assertEqual(self.client_tests_after(test_tools.PythonTooOld("3.8")), Count(skipped=1))
 
 
 if __name__ == "__main__":

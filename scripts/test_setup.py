@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
@@ -151,6 +152,13 @@ class Installing(Sandbox):
         self.assertEqual(self.greeting(), b"good day")
         self.assertFalse((self.folder / ".staging").exists())
 
+    def test_killed_just_before_the_stamp_it_leaves_no_staging_folder_for_ever(self) -> None:
+        with mock.patch.object(wheels, "_write_whole", side_effect=KeyboardInterrupt):
+            self.assertRaises(KeyboardInterrupt, self.install)
+        self.assertFalse((self.folder / ".staging").exists())
+        self.install()
+        self.assertEqual(sorted(it.name for it in self.folder.iterdir()), [".lock", ".stamp.json", "greeting"])
+
     def test_two_at_once_take_turns(self) -> None:
         n_made = []
 
@@ -216,6 +224,10 @@ class LibTorch(Sandbox):
         for folder in (self.own("2.12.1"), self.root / "absent"):
             with mock.patch.dict(os.environ, {"LIBTORCH": str(folder)}):
                 self.assertRaisesRegex(wheels.SetupError, str(folder), libtorch.provide, self.root)
+
+    def test_a_relative_path_is_refused_as_the_build_would_look_for_it_elsewhere(self) -> None:
+        with mock.patch.dict(os.environ, {"LIBTORCH": "libtorch"}):
+            self.assertRaisesRegex(wheels.SetupError, "relative path libtorch", libtorch.provide, self.root)
 
     def test_nothing_is_written_through_a_link_to_somebody_elses_folder(self) -> None:
         shared = self.root / "shared"
@@ -302,7 +314,7 @@ class Prerequisites(unittest.TestCase):
     def test_platforms_are_named_when_they_are_not_supported(self) -> None:
         for system, machine, libc, said in (
             ("Linux", "x86_64", ("glibc", "2.36"), None),
-            ("Linux", "aarch64", ("glibc", "2.28"), None),
+            ("Linux", "aarch64", ("glibc", "2.28"), "untested"),
             ("Linux", "x86_64", ("glibc", "2.27"), "glibc 2.27 is too old"),
             ("Linux", "x86_64", ("", ""), "musl"),
             ("Linux", "riscv64", ("glibc", "2.40"), "riscv64"),
@@ -310,11 +322,40 @@ class Prerequisites(unittest.TestCase):
             ("Windows", "AMD64", ("", ""), "Windows"),
             ("FreeBSD", "amd64", ("", ""), "FreeBSD"),
         ):
-            problem = prerequisites.platform_problem(system, machine, libc)
+            problem = prerequisites.platform_problem(system, machine, libc, has_own_libtorch=False)
             if said:
                 self.assertIn(said, problem or "")
             else:
                 self.assertIsNone(problem)
+
+    def test_aarch64_may_be_tried_with_a_libtorch_of_ones_own(self) -> None:
+        glibc = ("glibc", "2.36")
+        self.assertIsNone(prerequisites.platform_problem("Linux", "aarch64", glibc, has_own_libtorch=True))
+
+    def make_setup(self, python: str) -> str:
+        """Runs `make setup`, which must fail, and returns what it says."""
+        make = ["make", "--no-print-directory", "setup", f"PYTHON={python}"]
+        done = subprocess.run(make, cwd=SCRIPTS.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        return done.stdout.decode()
+
+    def test_a_missing_python_is_said_plainly(self) -> None:
+        said = self.make_setup("no-such-python")
+        self.assertIn("Python (no-such-python) is missing: install 3.8 or newer", said)
+        self.assertIn("apt install python3", said)
+
+    def test_an_old_python_is_said_plainly(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            old = Path(folder) / "python"
+            old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.7.3 || exit 1\n')
+            old.chmod(0o755)
+            said = self.make_setup(str(old))
+        self.assertIn("Python 3.7.3 is too old: install Python 3.8 or newer", said)
+        self.assertNotIn("Traceback", said)
+
+    def test_every_script_is_one_for_the_oldest_python(self) -> None:
+        for path in sorted(SCRIPTS.glob("*.py")):
+            ast.parse(path.read_text(), path.name, feature_version=prerequisites.MIN_PYTHON)
 
     def test_an_empty_machine_is_told_what_to_install(self) -> None:
         with tempfile.TemporaryDirectory() as empty:

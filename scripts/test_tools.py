@@ -14,13 +14,17 @@ from pins import TEST_TOOLS, TEST_TOOLS_PYTHON
 RECIPE_VERSION = 1
 
 
+class PythonTooOld(wheels.SetupError):
+    """This Python cannot run the stock AWS client: no fault of ours, and nothing that trying again would mend."""
+
+
 def provide(root: Path) -> None:
     folder = root / ".python"
     if wheels.is_installed(folder, TEST_TOOLS, RECIPE_VERSION):
         return
     if sys.version_info[:2] < TEST_TOOLS_PYTHON:
         needed = ".".join(map(str, TEST_TOOLS_PYTHON))
-        raise wheels.SetupError(f"the stock AWS client needs Python {needed} or newer")
+        raise PythonTooOld(f"the stock AWS client needs Python {needed} or newer")
     problems = prerequisites.missing_for_fetching()
     if problems:
         raise wheels.SetupError("\n".join(problems))

@@ -1,8 +1,9 @@
 """Fetches pinned wheels and installs what a recipe makes of them, so that it may be killed at any moment.
 
 Everything on the way lies in `FOLDER/.staging`: what pip writes, finished wheels, the tree being built. The tree's
-entries are renamed into `FOLDER` when all is there, and a stamp with the pins is written last. So whatever has no stamp is
-made again, but wheels that came whole are kept, and with the right stamp nothing is done.
+entries are renamed into `FOLDER` when all is there, the staging folder is removed, and a stamp with the pins is written
+last of all. So whatever has no stamp is made again, from wheels that came whole as far as they are still there; and with
+the right stamp nothing is left to do or to remove.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ def install(folder: Path, wheels: list[Wheel], recipe: Recipe, recipe_version: i
         tree = _emptied(staging / "tree")
         recipe(files, tree)
         _swap_in(tree, folder)
-        _write_whole(folder / STAMP, json.dumps(_stamp(wheels, recipe_version), indent=1))
+        # Before the stamp: nobody would look for it after, and it holds half a gigabyte.
         shutil.rmtree(staging)
+        _write_whole(folder / STAMP, json.dumps(_stamp(wheels, recipe_version), indent=1))
 
 
 def _stamp(wheels: list[Wheel], recipe_version: int) -> dict[str, object]:

@@ -31,15 +31,21 @@ const START_PATIENCE: Duration = Duration::from_mins(1);
 /// How often a file or a state is looked at while a child starts.
 pub const POLL: Duration = Duration::from_millis(20);
 
-/// What is never handed down: settings of the user's own AWS and SageMaker world, which would lead a
-/// child away from the local store and port.
-const FOREIGN_VARIABLES: [&str; 6] = [
+/// What is never handed down: settings of the user's own AWS and SageMaker world and proxies, which
+/// would lead a child away from the local store and port.
+const FOREIGN_VARIABLES: [&str; 12] = [
+    "ALL_PROXY",
+    "all_proxy",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AWS_PROFILE",
     "AWS_SESSION_TOKEN",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
     "SAGEMAKER_BIND_TO_PORT",
     "SAGEMAKER_MULTI_MODEL",
+    "http_proxy",
+    "https_proxy",
 ];
 
 /// How to start a child.
@@ -162,14 +168,6 @@ impl Child {
             }),
             Err(source) => Err(StartError::Spawn { program: PathBuf::from(&self.name), source }),
         }
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub fn log(&self) -> &Path {
-        &self.log
     }
 
     /// Returns the process id, until the child was waited for.

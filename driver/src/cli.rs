@@ -46,8 +46,8 @@ pub struct UpArgs {
     #[arg(long, env = "MANIFOLD_DATA", default_value = ".manifold")]
     pub data: PathBuf,
 
-    /// Folder with model archives, uploaded to the store. What the demo needs and lacks is made
-    /// first [default: `models` in the data folder].
+    /// Folder with model archives, uploaded to the store as they are [default: `models` in the data
+    /// folder, where the demo models that are missing are made first].
     #[arg(long, env = "MANIFOLD_MODELS")]
     pub models: Option<PathBuf>,
 
@@ -70,9 +70,14 @@ pub struct DemoArgs {
     #[arg(long, default_value = "2", value_parser = n_workers)]
     pub workers: usize,
 
-    /// Folder with the demo models. Made first if it lacks any.
-    #[arg(long, env = "MANIFOLD_MODELS", default_value = ".manifold/models")]
-    pub models: PathBuf,
+    /// Folder below which the demo makes one of its own, and removes it at its end.
+    #[arg(long, env = "MANIFOLD_DATA", default_value = ".manifold")]
+    pub data: PathBuf,
+
+    /// Folder with the demo models. Those that are missing are made first [default: `models` in the
+    /// data folder].
+    #[arg(long, env = "MANIFOLD_MODELS")]
+    pub models: Option<PathBuf>,
 
     /// Start of the pseudo-random order of the hundred invocations.
     #[arg(long, default_value = "2013")]

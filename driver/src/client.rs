@@ -73,8 +73,18 @@ pub enum ClientError {
 }
 
 impl Client {
+    /// A client of a router on this machine, which no proxy of the environment can reach.
     pub fn new(router_url: &str) -> Self {
-        let http = reqwest::Client::builder().connect_timeout(CALL_TIMEOUT).build();
+        Self::with(reqwest::Client::builder().no_proxy(), router_url)
+    }
+
+    /// A client of a router anywhere, through the proxy that the environment names.
+    pub fn through_proxies(router_url: &str) -> Self {
+        Self::with(reqwest::Client::builder(), router_url)
+    }
+
+    fn with(builder: reqwest::ClientBuilder, router_url: &str) -> Self {
+        let http = builder.connect_timeout(CALL_TIMEOUT).build();
         Self {
             http: http.expect("a client without TLS has nothing to fail at"),
             router_url: router_url.trim_end_matches('/').to_owned(),

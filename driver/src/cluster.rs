@@ -3,30 +3,29 @@
 //! While it starts, the first child that fails ends the start with the end of its log. Once it runs,
 //! a child that dies is started again ([`crate::supervise`]).
 
+mod start;
+
+pub use start::endpoints_file;
+
 use crate::{
     binaries::{Binaries, BinariesError},
-    child::{Child, ChildSpec, POLL, StartError, Stopped},
+    child::{StartError, Stopped},
     client::Client,
-    console::{self, Step},
     data::{DataDir, DataDirError},
-    models::{BUCKET, PREFIX},
-    processes::Processes,
     share::Share,
+    signals::Signals,
     supervise::{KillOrder, Supervised},
 };
 use futures_util::future::join_all;
-use shared::api::endpoints::{Endpoint, EndpointsFile, Variant};
+use start::{Launched, Started};
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
 
 /// The endpoint that a local cluster serves.
 pub const ENDPOINT: &str = "demo";
-const VARIANT: &str = "AllTraffic";
 
 /// The router answers what it accepted: an invocation takes 60 s at most, but nobody waits so long
 /// for a laptop's cluster to stop.
@@ -36,13 +35,6 @@ const ROUTER_GRACE: Duration = Duration::from_secs(10);
 const WORKER_GRACE: Duration = Duration::from_secs(5);
 
 const STORE_GRACE: Duration = Duration::from_secs(2);
-
-/// How long workers may take from listening until the router has them in service. Their heartbeat
-/// comes every second.
-const IN_SERVICE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Any free port of loopback.
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A running cluster. Dropping it kills its processes.
 #[derive(Debug)]
@@ -101,59 +93,32 @@ pub enum ClusterError {
     NotInService { n_in_service: usize, n_workers: usize, patience: Duration },
 }
 
-/// A child that started and is not yet watched.
-struct Started {
-    spec: ChildSpec,
-    child: Child,
-    address: SocketAddr,
-}
-
 impl Cluster {
-    /// Starts everything and returns when all instances are in service. On failure, what was started
-    /// is killed.
-    pub async fn start(plan: ClusterPlan) -> Result<Self, ClusterError> {
+    /// Starts everything and returns when all instances are in service; `None` if a signal came
+    /// first. Unless it returns a cluster, nothing of what was started is left.
+    pub async fn start(
+        plan: ClusterPlan,
+        signals: &mut Signals,
+    ) -> Result<Option<Self>, ClusterError> {
         plan.binaries.check()?;
-        check_free(plan.listen)?;
-        let processes = Processes { binaries: &plan.binaries, data: &plan.data };
-
-        let step = Step::start();
-        let mut store = Started::start(processes.store(ANY_PORT)).await?;
-        // When it is started again, its clients must find it where it was.
-        store.spec = processes.store(store.address);
-        let store_url = format!("http://{}", store.address);
-        step.done(&format!("store on {store_url}"));
-
-        let step = Step::start();
-        let endpoints = plan.data.endpoints_file();
-        write_endpoints(&endpoints)?;
-        let router_spec = |listen| {
-            let mut spec = processes.router(listen, &endpoints);
-            spec.args.extend(plan.router_flags.iter().map(Into::into));
-            spec
-        };
-        let mut router = Started::start(router_spec(plan.listen)).await?;
-        router.spec = router_spec(router.address);
-        let client = Client::new(&reachable_url(router.address));
-        step.done(&format!("router on {}", reachable_url(router.address)));
-
-        let step = Step::start();
-        let workers = plan.shares.iter().enumerate().map(|(worker_idx, share)| {
-            let instance = format!("worker-{worker_idx}");
-            processes.worker(&instance, *share, client.router_url(), &store_url)
-        });
-        let mut workers = Started::start_all(workers).await?;
-        in_service(&client, [&mut store, &mut router], &mut workers).await?;
-        step.done(&format!("{} instances in service", workers.len()));
-        for (worker, share) in workers.iter().zip(&plan.shares) {
-            console::say(&describe(worker, *share));
+        start::check_free(plan.listen)?;
+        let mut launched = Launched::default();
+        let outcome = signals.unless(launched.bring_up(&plan)).await;
+        match (outcome, launched) {
+            (Some(Ok(client)), Launched { store: Some(store), router: Some(router), workers }) => {
+                Ok(Some(Self {
+                    store: store.watch(),
+                    router: router.watch(),
+                    workers: workers.into_iter().map(Started::watch).collect(),
+                    client,
+                    data: plan.data,
+                }))
+            }
+            (outcome, launched) => {
+                launched.kill().await;
+                outcome.transpose().map(|_| None)
+            }
         }
-        Ok(Self {
-            store: store.watch(),
-            router: router.watch(),
-            workers: workers.into_iter().map(Started::watch).collect(),
-            client,
-            data: plan.data,
-        })
     }
 
     pub fn client(&self) -> &Client {
@@ -196,63 +161,6 @@ impl Cluster {
     }
 }
 
-impl Started {
-    async fn start(spec: ChildSpec) -> Result<Self, StartError> {
-        let mut child = Child::start(&spec)?;
-        let address = child.address().await?;
-        Ok(Self { spec, child, address })
-    }
-
-    /// Starts all before it waits for any.
-    async fn start_all(specs: impl Iterator<Item = ChildSpec>) -> Result<Vec<Self>, StartError> {
-        let mut children = Vec::new();
-        for spec in specs {
-            children.push((Child::start(&spec)?, spec));
-        }
-        let mut started = Vec::new();
-        for (mut child, spec) in children {
-            let address = child.address().await?;
-            started.push(Self { spec, child, address });
-        }
-        Ok(started)
-    }
-
-    fn watch(self) -> Supervised {
-        Supervised::new(self.spec, self.child, self.address)
-    }
-}
-
-/// Fails early and plainly if the router could not listen. Whoever takes the port between now and
-/// then still makes the router fail, with the end of its log.
-fn check_free(address: SocketAddr) -> Result<(), ClusterError> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(ClusterError::AddressTaken { address })
-        }
-        Err(source) => Err(ClusterError::Listen { address, source }),
-    }
-}
-
-/// Writes the endpoint that a local cluster serves, until the control plane makes endpoints.
-fn write_endpoints(path: &Path) -> Result<(), ClusterError> {
-    let file = endpoints_file(&format!("s3://{BUCKET}/{PREFIX}"));
-    std::fs::write(path, file).map_err(ClusterError::Endpoints)
-}
-
-/// Returns an endpoints file with the one endpoint over a prefix of models.
-pub fn endpoints_file(model_data_url: &str) -> String {
-    let variant = Variant {
-        name: VARIANT.parse().expect("the name is valid"),
-        model_data_url: model_data_url.to_owned().try_into().expect("the prefix is valid"),
-        weight: 1.0,
-        repeats: true,
-    };
-    let name = ENDPOINT.parse().expect("the name is valid");
-    let endpoints = vec![Endpoint { name, variants: vec![variant] }];
-    toml::to_string(&EndpointsFile { endpoints }).expect("names and numbers can be written")
-}
-
 /// Where clients on this machine reach an address that may mean all interfaces.
 fn reachable_url(address: SocketAddr) -> String {
     match address.ip() {
@@ -262,61 +170,9 @@ fn reachable_url(address: SocketAddr) -> String {
     }
 }
 
-async fn in_service(
-    client: &Client,
-    others: [&mut Started; 2],
-    workers: &mut [Started],
-) -> Result<(), ClusterError> {
-    let n_workers = workers.len();
-    let deadline = Instant::now() + IN_SERVICE_PATIENCE;
-    let mut children: Vec<&mut Started> = others.into_iter().chain(workers).collect();
-    loop {
-        for started in &mut children {
-            started.child.check_running()?;
-        }
-        // A router that cannot be asked yet has nothing in service.
-        let instances = client.instances().await.unwrap_or_default();
-        let n_in_service = instances.iter().filter(|instance| instance.in_service).count();
-        if n_in_service >= n_workers {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let patience = IN_SERVICE_PATIENCE;
-            return Err(ClusterError::NotInService { n_in_service, n_workers, patience });
-        }
-        sleep(POLL).await;
-    }
-}
-
-fn describe(worker: &Started, share: Share) -> String {
-    format!(
-        "          {} on http://{}: {} MiB for models, {} compute slot(s)",
-        worker.spec.name,
-        worker.address,
-        share.memory_budget_bytes >> 20,
-        share.compute_slots
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints_file_is_what_a_router_reads() {
-        let text = endpoints_file("s3://manifold-demo/models/");
-        let file: EndpointsFile = toml::from_str(&text).unwrap();
-        assert_eq!(file.endpoints[0].name.as_str(), "demo");
-        assert_eq!(file.endpoints[0].variants[0].name.as_str(), "AllTraffic");
-    }
-
-    #[test]
-    fn taken_address_says_how_to_choose_another() {
-        let taken = TcpListener::bind(ANY_PORT).unwrap();
-        let error = check_free(taken.local_addr().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("taken by another program"), "{error}");
-        assert!(error.contains("--listen"), "{error}");
-    }
 
     #[test]
     fn clients_reach_all_interfaces_over_loopback() {

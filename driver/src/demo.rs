@@ -8,21 +8,32 @@ mod walk;
 use crate::{
     binaries::Binaries,
     cli::DemoArgs,
-    cluster::{Cluster, ClusterPlan},
+    cluster::ClusterPlan,
     console,
     data::DataDir,
     models::ModelStore,
+    signals::Signals,
     up::{self, Ended},
+    zoo::Made,
 };
 use anyhow::Context as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
+use tempfile::TempDir;
 
 /// Runs the demo to its end. An error is a check that failed, or what kept the walk from going on.
 pub async fn run(args: DemoArgs) -> anyhow::Result<Ended> {
+    let mut signals = Signals::listen().context("could not listen for signals")?;
     let binaries = Binaries::beside_us()?;
-    up::make_models(&binaries, &args.models).await?;
-
-    let folder = tempfile::tempdir().context("could not make a folder for the demo's data")?;
+    let models = args.models.unwrap_or_else(|| args.data.join("models"));
+    if up::make_models(&binaries, &models, &mut signals).await? == Made::Interrupted {
+        return Ok(Ended::Killed);
+    }
+    let folder = own_folder(&args.data)
+        .with_context(|| format!("could not make a folder in {}", args.data.display()))?;
     let plan = ClusterPlan {
         binaries,
         data: DataDir::open(folder.path())?,
@@ -31,18 +42,24 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Ended> {
         router_flags: Vec::new(),
         shares: up::divide(None, args.workers)?,
     };
-    let start = async {
-        let cluster = Cluster::start(plan).await?;
-        up::upload_models(&cluster, &args.models).await?;
+    let walk = up::with_cluster(plan, &mut signals, async |cluster| {
+        up::upload_models(cluster, &models).await?;
         console::say(
             "          endpoint `demo` comes from the router's configuration: CreateModel, \
              CreateEndpointConfig and CreateEndpoint follow with the control plane",
         );
         let store = ModelStore::new(&cluster.store_url());
-        let walk = walk::Walk::new(cluster.client().clone(), store, args.models, args.seed);
-        Ok((cluster, walk.run()))
-    };
-    let ended = up::until_told(Box::pin(start)).await?;
+        let walk = walk::Walk::new(cluster.client().clone(), store, models.clone(), args.seed);
+        walk.run().await
+    });
+    // Boxed: a cluster and the walk hold a lot.
+    let ended = Box::pin(walk).await?;
     folder.close().context("could not remove the demo's data")?;
     Ok(ended)
+}
+
+/// Not in `/tmp`, which may be memory: the demo's models take more than half a gigabyte.
+fn own_folder(data: &Path) -> std::io::Result<TempDir> {
+    fs::create_dir_all(data)?;
+    tempfile::Builder::new().prefix("demo-").tempdir_in(data)
 }

@@ -23,7 +23,7 @@ pub async fn run(args: InvokeArgs) -> anyhow::Result<bool> {
         accept: args.accept,
         body: body.into(),
     };
-    let answer = Client::new(&args.router).invoke(invocation).await?;
+    let answer = Client::through_proxies(&args.router).invoke(invocation).await?;
 
     console::put(&answer.body);
     if !answer.body.ends_with(b"\n") {

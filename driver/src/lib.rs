@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod processes;
 pub mod supervise;
 pub mod child;
+pub mod signals;
 pub mod share;
 pub mod machine;
 pub mod data;

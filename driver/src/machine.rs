@@ -2,7 +2,9 @@
 
 use crate::share::Machine;
 use std::{num::NonZero, thread::available_parallelism};
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{
+    MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
+};
 
 #[derive(Debug, thiserror::Error)]
 #[error("could not read how much memory this machine has")]
@@ -12,8 +14,13 @@ pub struct MeasureError(#[source] sysinfo::Error);
 /// run on.
 pub fn measure() -> Result<Machine, MeasureError> {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(memory).map_err(MeasureError)?;
-    let limit_bytes = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
+    let mut system = System::new_with_specifics(memory).map_err(MeasureError)?;
+    // Of our own group and those above it: `System::cgroup_limits` knows the root's alone.
+    let us = Pid::from_u32(std::process::id());
+    let only_us = ProcessesToUpdate::Some(&[us]);
+    system.refresh_processes_specifics(only_us, false, ProcessRefreshKind::nothing());
+    let limits = system.process(us).and_then(Process::cgroup_limits);
+    let limit_bytes = limits.map_or(u64::MAX, |limits| limits.total_memory);
     Ok(Machine {
         memory_bytes: system.total_memory().min(limit_bytes),
         // It knows of affinity and of cgroup quotas.
@@ -24,6 +31,32 @@ pub fn measure() -> Result<Machine, MeasureError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    /// The tightest limit of the control groups that this process is in, where they are mounted at
+    /// their usual places.
+    fn limit_of_our_groups() -> u64 {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let limit = |line: &str| {
+            let (_, group) = line.split_once(':')?;
+            let (controllers, group) = group.split_once(':')?;
+            let (mount, file) = match controllers {
+                "" => ("/sys/fs/cgroup", "memory.max"),
+                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                _ => return None,
+            };
+            let group = Path::new(mount).join(group.trim_start_matches('/'));
+            let texts = group.ancestors().take_while(|level| level.starts_with(mount));
+            let texts = texts.filter_map(|level| std::fs::read_to_string(level.join(file)).ok());
+            texts.filter_map(|text| text.trim().parse::<u64>().ok()).min()
+        };
+        groups.lines().filter_map(limit).min().unwrap_or(u64::MAX)
+    }
+
+    #[test]
+    fn launcher_in_a_limited_control_group_divides_no_more_than_its_limit() {
+        assert!(measure().unwrap().memory_bytes <= limit_of_our_groups());
+    }
 
     #[test]
     fn this_machine_has_memory_and_cores() {

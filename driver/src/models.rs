@@ -99,12 +99,6 @@ impl ModelStore {
         put.send().await.map(drop).map_err(|error| refused(key, error))
     }
 
-    /// Removes an object. That there is none is no error.
-    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), UploadError> {
-        let deleted = self.client.delete_object().bucket(bucket).key(key).send().await;
-        deleted.map(drop).map_err(|error| refused(key, error))
-    }
-
     /// Compares sizes first: they are free.
     async fn is_there(&self, bucket: &str, key: &str, path: &Path) -> Result<bool, UploadError> {
         let read_error = |source| UploadError::Read { path: path.to_owned(), source };

@@ -36,8 +36,8 @@ impl Machine {
 
 /// Divides `budget_bytes` and the cores between `n_workers`, as evenly as whole numbers allow.
 ///
-/// The budgets never exceed what is divided. Every worker gets a slot, or it could not serve: only
-/// with more workers than cores are there more slots than cores.
+/// The budgets never exceed what is divided. Every worker gets a slot, or it could not serve: with
+/// more workers than cores, two on one core already, there are more slots than cores.
 pub fn shares(budget_bytes: u64, n_cores: usize, n_workers: usize) -> Vec<Share> {
     let n_each = n_cores / max(n_workers, 1);
     let n_left = n_cores % max(n_workers, 1);

@@ -11,7 +11,8 @@ use crate::{
     machine,
     models::{self, BUCKET, ModelStore, PREFIX},
     share::{Share, shares},
-    zoo,
+    signals::Signals,
+    zoo::{self, Made},
 };
 use anyhow::Context as _;
 use std::{path::Path, time::Duration};
@@ -33,71 +34,55 @@ pub enum Ended {
 
 /// Runs `manifold up` to its end.
 pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
+    let mut signals = Signals::listen().context("could not listen for signals")?;
     let binaries = Binaries::beside_us()?;
     let data = DataDir::open(&args.data)?;
     let folder = args.models.clone().unwrap_or_else(|| data.path().join("models"));
-    // Before anything is started: it takes long, and a Ctrl-C then has nothing to stop.
     let wants_zoo = !args.no_models && args.models.is_none();
-    if wants_zoo {
-        make_models(&binaries, &folder).await?;
+    // Before anything is started: it takes long, and then a signal has little to stop.
+    if wants_zoo && make_models(&binaries, &folder, &mut signals).await? == Made::Interrupted {
+        return Ok(Ended::Killed);
     }
+    let router_flags = args.allow_unauthenticated.then_some("--allow-unauthenticated");
     let plan = ClusterPlan {
         binaries,
         data,
         listen: args.listen,
-        router_flags: args
-            .allow_unauthenticated
-            .then_some("--allow-unauthenticated")
-            .into_iter()
-            .collect(),
+        router_flags: router_flags.into_iter().collect(),
         shares: divide(args.memory_budget, args.workers)?,
     };
-    let start = async move {
-        let cluster = Cluster::start(plan).await?;
+    let serve = with_cluster(plan, &mut signals, async |cluster| {
         let n_models = if args.no_models {
-            create_bucket(&cluster).await?;
+            create_bucket(cluster).await?;
             0
         } else {
-            upload_models(&cluster, &folder).await?
+            upload_models(cluster, &folder).await?
         };
-        welcome(cluster.client(), &cluster, n_models);
-        Ok((cluster, std::future::pending()))
-    };
+        welcome(cluster.client(), cluster, n_models);
+        std::future::pending().await
+    });
     // Boxed: starting a cluster holds a lot at a time.
-    until_told(Box::pin(start)).await
+    Box::pin(serve).await
 }
 
 /// Starts a cluster and does something with it, until that is done or a signal comes; then stops the
-/// cluster in order. A second signal kills it.
-pub async fn until_told<W>(
-    start: impl Future<Output = anyhow::Result<(Cluster, W)>>,
-) -> anyhow::Result<Ended>
-where
-    W: Future<Output = anyhow::Result<()>>,
-{
-    let (mut cluster, work) = tokio::select! {
-        biased;
-        // What was started by now is killed as it is dropped.
-        signal = shared::shutdown::requested() => {
-            console::say(&format!("{}: stopping", signal?));
-            return Ok(Ended::Killed);
-        }
-        started = start => started?,
+/// cluster in order. A second signal kills it. When this returns, nothing that it started is left.
+pub async fn with_cluster(
+    plan: ClusterPlan,
+    signals: &mut Signals,
+    work: impl AsyncFnOnce(&Cluster) -> anyhow::Result<()>,
+) -> anyhow::Result<Ended> {
+    let Some(mut cluster) = Cluster::start(plan, signals).await? else {
+        return Ok(Ended::Killed);
     };
-    let (worked, ended) = tokio::select! {
-        biased;
-        signal = shared::shutdown::requested() => {
-            console::say(&format!("{}: stopping (once more kills)", signal?));
-            (Ok(()), Ended::Stopped)
-        }
-        worked = work => (worked, Ended::Finished),
-    };
-    let stopped = stop(&mut cluster).await?;
-    worked?;
+    let worked = signals.unless(work(&cluster)).await;
+    let stopped = stop(&mut cluster, signals).await?;
+    let ended = if worked.is_some() { Ended::Finished } else { Ended::Stopped };
+    worked.transpose()?;
     Ok(if stopped == Stopped::Orderly { ended } else { Ended::Killed })
 }
 
-async fn stop(cluster: &mut Cluster) -> anyhow::Result<Stopped> {
+async fn stop(cluster: &mut Cluster, signals: &mut Signals) -> anyhow::Result<Stopped> {
     let step = Step::start();
     let killer = cluster.killer();
     let mut stopping = std::pin::pin!(cluster.stop());
@@ -110,8 +95,8 @@ async fn stop(cluster: &mut Cluster) -> anyhow::Result<Stopped> {
             }
             Ok(Stopped::Orderly)
         }
-        signal = shared::shutdown::requested() => {
-            signal?;
+        name = signals.next() => {
+            console::say(&format!("{name}: killing"));
             killer.kill();
             timeout(KILL_PATIENCE, stopping).await.context("some process survives SIGKILL")?;
             step.done("everything killed");
@@ -136,12 +121,17 @@ pub fn divide(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Ve
 }
 
 /// Makes the demo models if any is missing.
-pub async fn make_models(binaries: &Binaries, folder: &Path) -> anyhow::Result<()> {
+pub async fn make_models(
+    binaries: &Binaries,
+    folder: &Path,
+    signals: &mut Signals,
+) -> anyhow::Result<Made> {
     let step = Step::start();
-    if zoo::make(binaries, folder).await? {
+    let made = zoo::make(binaries, folder, signals).await?;
+    if made == Made::Missing {
         step.done(&format!("demo models made in {}", folder.display()));
     }
-    Ok(())
+    Ok(made)
 }
 
 async fn create_bucket(cluster: &Cluster) -> anyhow::Result<()> {
@@ -174,12 +164,13 @@ fn welcome(client: &Client, cluster: &Cluster, n_models: usize) {
         "\nEndpoint `{ENDPOINT}` is in service with {what}. Store: {store}. Logs: {logs}\n\n\
          AWS_ENDPOINT_URL={url}\n\n\
          curl {url}/endpoints/{ENDPOINT}/invocations -H 'Content-Type: image/jpeg' \\\n  \
-           -H 'X-Amzn-SageMaker-Target-Model: efficientnet_lite0.tar.gz' --data-binary @cat.jpg\n\n\
+           -H 'X-Amzn-SageMaker-Target-Model: efficientnet_lite0.tar.gz' --data-binary @driver/assets/cat.jpg\n\n\
          python3 -c 'import boto3; print(boto3.client(\"sagemaker-runtime\", \
-         endpoint_url=\"{url}\", region_name=\"us-east-1\").invoke_endpoint(\
+         endpoint_url=\"{url}\", region_name=\"us-east-1\", aws_access_key_id=\"any\", \
+         aws_secret_access_key=\"any\").invoke_endpoint(\
          EndpointName=\"{ENDPOINT}\", TargetModel=\"efficientnet_lite0.tar.gz\", \
-         ContentType=\"image/jpeg\", Body=open(\"cat.jpg\", \"rb\"))[\"Body\"].read().decode())'\n\n\
-         Ctrl-C stops everything.",
+         ContentType=\"image/jpeg\", Body=open(\"driver/assets/cat.jpg\", \"rb\"))[\"Body\"].read().decode())'\n\n\
+         The cat is in Manifold's own folder. Ctrl-C stops everything.",
         store = cluster.store_url(),
         logs = logs.display(),
     ));

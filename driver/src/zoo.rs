@@ -1,7 +1,23 @@
 //! The demo models are made by `manifold-zoo`, which needs LibTorch. This is how it is called.
 
-use crate::{binaries::Binaries, models};
-use std::{ffi::OsString, io, os::unix::process::CommandExt as _, path::Path, path::PathBuf};
+use crate::{binaries::Binaries, models, signals::Signals};
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// All were there before.
+    Nothing,
+    Missing,
+    /// A signal came first; `manifold-zoo` runs no more.
+    Interrupted,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ZooError {
@@ -23,24 +39,39 @@ pub fn exec(binaries: &Binaries, args: &[OsString]) -> ZooError {
     ZooError::Run { program: binaries.zoo.clone(), source }
 }
 
-/// Makes the demo models in `folder` unless all are there. Returns whether any were made.
-pub async fn make(binaries: &Binaries, folder: &Path) -> Result<bool, ZooError> {
+/// Makes the demo models in `folder` unless all are there.
+pub async fn make(
+    binaries: &Binaries,
+    folder: &Path,
+    signals: &mut Signals,
+) -> Result<Made, ZooError> {
     if models::missing(folder).is_empty() {
-        return Ok(false);
+        return Ok(Made::Nothing);
     }
-    // In the foreground, so that its progress is seen and a Ctrl-C reaches it.
-    let status = tokio::process::Command::new(&binaries.zoo)
+    let run_error = |source| ZooError::Run { program: binaries.zoo.clone(), source };
+    // Its output is ours, so that its progress is seen. Like every child it ends with us, and a
+    // Ctrl-C reaches us alone (see `child`).
+    let mut zoo = tokio::process::Command::new(&binaries.zoo)
+        .arg("--exit-with-parent")
         .arg("--out")
         .arg(folder)
+        .stdin(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(|source| ZooError::Run { program: binaries.zoo.clone(), source })?;
+        .spawn()
+        .map_err(run_error)?;
+    // Taken out, because tokio closes it before it waits.
+    let _stdin = zoo.stdin.take();
+    let Some(status) = signals.unless(zoo.wait()).await else {
+        zoo.kill().await.map_err(run_error)?;
+        return Ok(Made::Interrupted);
+    };
+    let status = status.map_err(run_error)?;
     if !status.success() {
         return Err(ZooError::Failed(status.to_string()));
     }
     match models::missing(folder).as_slice() {
-        [] => Ok(true),
+        [] => Ok(Made::Missing),
         missing => Err(ZooError::Incomplete(missing.join(", "))),
     }
 }

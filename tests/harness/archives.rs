@@ -1,7 +1,7 @@
 //! Archives for tests, made in memory.
 
 use flate2::{Compression, write::GzEncoder};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A model that answers with its input, and needs no LibTorch.
 pub fn echo() -> Vec<u8> {
@@ -24,17 +24,6 @@ pub fn of_files(files: &[(&str, &[u8])]) -> Vec<u8> {
         header.set_mode(0o644);
         archive.append_data(&mut header, name, *bytes).expect("memory takes any file");
     }
-    finish(archive)
-}
-
-/// A `.tar.gz` of everything in a folder.
-pub fn of_folder(folder: &Path) -> Vec<u8> {
-    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    archive.append_dir_all("", folder).expect("the folder can be read");
-    finish(archive)
-}
-
-fn finish(archive: tar::Builder<GzEncoder<Vec<u8>>>) -> Vec<u8> {
     archive.into_inner().and_then(GzEncoder::finish).expect("memory takes any archive")
 }
 
@@ -50,9 +39,13 @@ fn noise(n_bytes: usize) -> Vec<u8> {
     words.flatten().take(n_bytes).collect()
 }
 
-/// A real model that `make` has made with `manifold zoo`.
+/// Where `make models` puts real models.
+pub fn zoo_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manifold/models")
+}
+
+/// A real model that `make models` has made.
 pub fn zoo(name: &str) -> Vec<u8> {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manifold/models");
-    let path = models.join(name);
+    let path = zoo_folder().join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error} (make models)", path.display()))
 }

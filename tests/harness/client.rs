@@ -21,6 +21,10 @@ impl Client {
         Self { inner: driver::client::Client::new(router_url) }
     }
 
+    pub fn router_url(&self) -> &str {
+        self.inner.router_url()
+    }
+
     /// Asks a model of the test endpoint. Only a missing answer is an error.
     pub async fn try_invoke(&self, model: &str, body: &[u8]) -> Result<TestAnswer, ClientError> {
         let invocation = Invocation {
@@ -63,11 +67,6 @@ impl Client {
     pub async fn metric(&self, url: &str, name: &str) -> f64 {
         let text = self.inner.get(&format!("{url}/metrics")).await.expect("metrics are served");
         metric_sum(&text, name)
-    }
-
-    /// Sums a metric of the router over all its labels.
-    pub async fn router_metric(&self, name: &str) -> f64 {
-        self.metric(self.inner.router_url(), name).await
     }
 }
 

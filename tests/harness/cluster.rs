@@ -43,9 +43,7 @@ pub struct ClusterBuilder {
 #[derive(Debug)]
 pub struct Cluster {
     client: Client,
-    router_url: String,
     store: ModelStore,
-    store_url: String,
     flaky_store: Option<FlakyStore>,
     workers: Vec<Worker>,
     _router: Child,
@@ -74,11 +72,6 @@ impl ClusterBuilder {
     /// Memory for models of each worker.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.share.memory_budget_bytes = bytes;
-        self
-    }
-
-    pub fn compute_slots(mut self, n: usize) -> Self {
-        self.share.compute_slots = n;
         self
     }
 
@@ -130,9 +123,7 @@ impl ClusterBuilder {
         let client = Client::new(&router_url);
         let cluster = Cluster {
             client,
-            router_url,
             store,
-            store_url,
             flaky_store,
             workers,
             _router: router,
@@ -160,14 +151,6 @@ impl Cluster {
         &self.client
     }
 
-    pub fn router_url(&self) -> &str {
-        &self.router_url
-    }
-
-    pub fn store_url(&self) -> &str {
-        &self.store_url
-    }
-
     /// Makes the store fail for the workers. Ask the builder for a flaky store first.
     pub fn break_store(&self, fault: Fault) {
         self.flaky_store.as_ref().expect("the builder was asked for one").set(fault);
@@ -188,10 +171,6 @@ impl Cluster {
         &self.workers[worker_idx]
     }
 
-    pub fn workers(&self) -> &[Worker] {
-        &self.workers
-    }
-
     /// Makes a target model of the test endpoint.
     pub async fn publish(&self, model: &str, archive: Vec<u8>) {
         let key = format!("{PREFIX}{model}");
@@ -205,11 +184,6 @@ impl Cluster {
             self.publish(model, archives::echo()).await;
         }
         models
-    }
-
-    /// Removes a target model from the store.
-    pub async fn unpublish(&self, model: &str) {
-        self.store.delete(BUCKET, &format!("{PREFIX}{model}")).await.expect("the store deletes");
     }
 
     /// Sums a metric over all workers that run.

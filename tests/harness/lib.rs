@@ -10,6 +10,8 @@ pub mod archives;
 mod eventually;
 mod flaky;
 mod load;
+mod launcher;
+mod sampler;
 pub mod processes;
 
 pub use client::{Client, TestAnswer};
@@ -17,4 +19,6 @@ pub use cluster::{Cluster, ClusterBuilder, binaries};
 pub use eventually::{PATIENCE, eventually};
 pub use flaky::{Fault, FlakyStore};
 pub use instance::Worker;
+pub use launcher::{Launcher, Programs};
 pub use load::SteadyLoad;
+pub use sampler::{MemorySampler, Samples};

@@ -1,6 +1,8 @@
 //! What the system says about processes. The only file of the tests that names sysinfo.
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
+use sysinfo::{
+    Pid, Process, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, Signal, System, UpdateKind,
+};
 
 /// Returns the resident memory of a process, or `None` if there is no such process.
 pub fn rss_bytes(pid: u32) -> Option<u64> {
@@ -30,25 +32,52 @@ pub fn name(pid: u32) -> String {
     process.map(|process| process.name().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Whether a process runs. One that ended and was not waited for does not.
-pub fn is_running(pid: u32) -> bool {
+/// Returns every running process whose command line holds `text`. One that ended and was not waited
+/// for does not run.
+pub fn naming(text: &str) -> Vec<u32> {
     let all = all();
-    let process = all.process(Pid::from_u32(pid));
-    process.is_some_and(|process| {
-        !matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead)
-    })
+    let running = all.processes().values().filter(|process| {
+        let has_ended = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
+        process.thread_kind().is_none() && !has_ended
+    });
+    let names = |process: &&Process| {
+        process.cmd().iter().any(|argument| argument.to_string_lossy().contains(text))
+    };
+    running.filter(names).map(|process| process.pid().as_u32()).collect()
+}
+
+/// Returns what follows a flag in a process's command line.
+pub fn flag(pid: u32, name: &str) -> Option<String> {
+    let all = all();
+    let mut arguments = all.process(Pid::from_u32(pid))?.cmd().iter();
+    arguments.find(|argument| *argument == name)?;
+    arguments.next().map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Kills a process (SIGKILL).
 pub fn kill(pid: u32) {
+    send(pid, Signal::Kill);
+}
+
+/// Interrupts a process as Ctrl-C does (SIGINT).
+pub fn interrupt(pid: u32) {
+    send(pid, Signal::Interrupt);
+}
+
+/// Asks a process to end (SIGTERM).
+pub fn terminate(pid: u32) {
+    send(pid, Signal::Term);
+}
+
+fn send(pid: u32, signal: Signal) {
     let all = all();
     // If there is none any more, that is what was wanted.
-    let _ = all.process(Pid::from_u32(pid)).map(sysinfo::Process::kill);
+    let _ = all.process(Pid::from_u32(pid)).and_then(|process| process.kill_with(signal));
 }
 
 fn all() -> System {
     let mut system = System::new().expect("this system has a process table");
-    let nothing_more = ProcessRefreshKind::nothing();
-    system.refresh_processes_specifics(ProcessesToUpdate::All, true, nothing_more);
+    let command_lines = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always);
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, command_lines);
     system
 }

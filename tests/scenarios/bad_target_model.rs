@@ -36,14 +36,17 @@ async fn missing_target_model_is_said_to_be_missing() {
 #[tokio::test]
 async fn malformed_target_models_are_refused_before_anything_is_fetched() {
     let cluster = Cluster::builder().start().await;
-    let long = "x".repeat(1025);
     let malformed = [
         ("../x", "it must not climb with `..`"),
         ("a/../../x", "it must not climb with `..`"),
         ("/etc/passwd", "it must be relative to the endpoint's prefix"),
-        ("", "it is empty"),
         ("a//b", "it must not have empty or `.` parts"),
-        (&long, "it is longer than 1024 characters"),
+    ];
+    // What SageMaker forbids, too, is said in its own words.
+    let forbidden = [
+        (String::new(), "have length greater than or equal to 1"),
+        ("x".repeat(1025), "have length less than or equal to 1024"),
+        ("a\tb".to_owned(), r"satisfy regular expression pattern: \A\S[\p{Print}]*\z"),
     ];
 
     for (target_model, reason) in malformed {
@@ -52,6 +55,17 @@ async fn malformed_target_models_are_refused_before_anything_is_fetched() {
         assert_eq!(
             message,
             format!("1 validation error detected: invalid target model `{target_model}`: {reason}")
+        );
+    }
+    for (target_model, constraint) in forbidden {
+        let answer = invoke(&cluster, Some(target_model.as_bytes())).await;
+        let message = answer.expect_error(400, "ValidationError");
+        assert_eq!(
+            message,
+            format!(
+                "1 validation error detected: Value '{target_model}' at 'targetModel' failed to \
+                 satisfy constraint: Member must {constraint}"
+            )
         );
     }
     assert_eq!(cluster.client().instances().await[0].n_resident, 0);

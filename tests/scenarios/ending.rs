@@ -21,5 +21,7 @@ async fn worker_that_still_loads_ends_without_an_abort() {
     let (status, log) = (cluster.worker(0).exit_status().await, cluster.worker_log(0));
     assert!(status.success(), "{status}: {log}");
     assert!(log.contains("drain timed out"), "{log}");
-    assert_eq!(invocation.await.expect("the client does not panic"), 503);
+    // Whether the router saw the goodbye first or the end of the connection: nobody can take it.
+    let status = invocation.await.expect("the client does not panic");
+    assert!(matches!(status, 503 | 424), "{status}");
 }

@@ -1,107 +1,170 @@
-//! Promise: `manifold up` leaves nothing running, however it ends.
+//! Promise: `manifold up` leaves nothing running, however it ends, and keeps running what it starts.
 
-use driver::child::{Child, ChildSpec, Stopped};
-use std::{net::TcpListener, path::Path, time::Duration};
-use tests::{binaries, eventually, processes};
+use driver::child::Stopped;
+use std::{fs, net::TcpListener};
+use tests::{Launcher, Programs, eventually, processes};
 
-/// Starts `manifold up` without models on a free port. It has no address file: what it started is
-/// read from the process table.
-fn up(folder: &Path, listen: &str) -> Child {
-    let data = folder.join("data").display().to_string();
-    let args = ["up", "--no-models", "--exit-with-parent", "--data", &data, "--listen", listen];
-    let spec = ChildSpec {
-        name: "manifold up".to_owned(),
-        program: binaries().manifold,
-        args: args.map(Into::into).to_vec(),
-        env: Vec::new(),
-        log: folder.join("up.log"),
-        address_file: folder.join("none"),
-    };
-    Child::start(&spec).expect("manifold starts")
+/// As shells say it: ended by a signal.
+const INTERRUPTED: Option<i32> = Some(130);
+
+/// A program that never does what is expected of it, nor ends by itself.
+const NEVER: &str = "while :; do sleep 1; done";
+
+async fn nothing_is_left(launcher: &Launcher) {
+    eventually(async || launcher.left_running().is_empty()).await;
 }
 
-/// Waits until everything runs and returns the process ids of the children.
-async fn children_of(up: &Child, folder: &Path) -> Vec<u32> {
-    let log = folder.join("up.log");
-    eventually(async || {
-        std::fs::read_to_string(&log).is_ok_and(|it| it.contains("in service with"))
-    })
-    .await;
-    let children = processes::children(up.pid().expect("it runs"));
-    // A store, a router, two workers.
-    assert_eq!(children.len(), 4, "{children:?}");
-    children
-}
-
-async fn all_gone(pids: &[u32]) {
-    eventually(async || !pids.iter().any(|pid| processes::is_running(*pid))).await;
+/// Starts `manifold up` with a zoo that writes down its arguments and then does as `script` says.
+async fn while_models_are_made(folder: &tempfile::TempDir, script: &str) -> Launcher {
+    let script = format!("echo \"$*\" > \"$0.args\"\n{script}");
+    let programs = Programs::in_folder(folder.path());
+    programs.replace("manifold-zoo", &script);
+    let args = ["up", "--exit-with-parent", "--listen", "127.0.0.1:0"];
+    let launcher = Launcher::start_program(&programs.path("manifold"), folder.path(), &args);
+    let zoo_args = programs.path("manifold-zoo.args");
+    eventually(async || fs::read_to_string(&zoo_args).is_ok_and(|args| args.ends_with('\n'))).await;
+    let args = fs::read_to_string(&zoo_args).expect("it was there");
+    assert!(args.contains("--exit-with-parent"), "{args}");
+    launcher
 }
 
 #[tokio::test]
 async fn killed_launcher_takes_its_children_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut up = up(folder.path(), "127.0.0.1:0");
-    let children = children_of(&up, folder.path()).await;
+    let mut up = Launcher::up(folder.path());
+    up.in_service().await;
+    // A store, a router, two workers.
+    assert_eq!(up.children().len(), 4);
 
     up.kill().await;
 
-    all_gone(&children).await;
+    nothing_is_left(&up).await;
 }
 
 #[tokio::test]
 async fn stopped_launcher_stops_its_children_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let mut up = up(folder.path(), "127.0.0.1:0");
-    let children = children_of(&up, folder.path()).await;
+    let mut up = Launcher::up(folder.path());
+    up.in_service().await;
 
-    assert_eq!(up.stop(Duration::from_secs(20)).await, Stopped::Orderly);
+    assert_eq!(up.stop().await, Stopped::Orderly);
 
-    all_gone(&children).await;
-    let log = std::fs::read_to_string(folder.path().join("up.log")).unwrap();
-    assert!(log.contains("everything stopped"), "{log}");
+    assert!(up.output().contains("everything stopped"), "{}", up.output());
+    assert!(up.left_running().is_empty(), "it waits for the end of its children");
 }
 
 #[tokio::test]
-async fn worker_that_dies_comes_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut up = up(folder.path(), "127.0.0.1:0");
-    let children = children_of(&up, folder.path()).await;
+async fn signal_while_instances_start_leaves_nothing_running() {
+    for signal in [Launcher::interrupt, Launcher::terminate] {
+        let folder = tempfile::tempdir().unwrap();
+        // Without workers that listen, the start goes on until the signal comes.
+        let programs = Programs::in_folder(folder.path());
+        programs.replace("manifold-worker", NEVER);
+        let args = ["up", "--no-models", "--exit-with-parent", "--listen", "127.0.0.1:0"];
+        let mut up = Launcher::start_program(&programs.path("manifold"), folder.path(), &args);
+        up.says("router on").await;
+        eventually(async || up.children().len() == 4).await;
 
+        signal(&up);
+
+        assert_eq!(up.ended().await.code(), INTERRUPTED, "{}", up.output());
+        assert!(up.left_running().is_empty(), "it waits for the end of its children");
+    }
+}
+
+#[tokio::test]
+async fn signal_while_models_are_made_ends_the_zoo_too() {
+    for signal in [Launcher::interrupt, Launcher::terminate] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut up = while_models_are_made(&folder, NEVER).await;
+
+        signal(&up);
+
+        assert_eq!(up.ended().await.code(), INTERRUPTED, "{}", up.output());
+        assert!(up.left_running().is_empty(), "it waits for the end of the zoo");
+    }
+}
+
+#[tokio::test]
+async fn killed_launcher_takes_the_zoo_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // It ends when its standard input closes, as `--exit-with-parent` means.
+    let mut up = while_models_are_made(&folder, "cat > /dev/null").await;
+    assert_eq!(up.left_running().len(), 2, "the launcher and the zoo");
+
+    up.kill().await;
+
+    nothing_is_left(&up).await;
+}
+
+#[tokio::test]
+async fn worker_that_dies_comes_back_under_its_instance_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Launcher::up(folder.path());
+    let client = up.in_service().await;
     let is_worker = |pid: &u32| processes::name(*pid) == "manifold-worker";
-    let worker = children.into_iter().find(is_worker).expect("two of the four are workers");
+    let worker = up.children().into_iter().find(is_worker).expect("two of the four are workers");
+    let instance = processes::flag(worker, "--instance-id").expect("workers are named");
+    let address_file = up.data().join("run").join(format!("{instance}.addr"));
+
     processes::kill(worker);
 
     eventually(async || {
-        let now = processes::children(up.pid().expect("it runs"));
-        now.len() == 4 && !now.contains(&worker)
+        let children = up.children();
+        // It is removed before the worker is started again.
+        let address = fs::read_to_string(&address_file).unwrap_or_default();
+        children.len() == 4
+            && !children.contains(&worker)
+            && client.instances().await.iter().any(|it| {
+                it.instance == instance && it.in_service && it.address.to_string() == address.trim()
+            })
     })
     .await;
-    up.stop(Duration::from_secs(20)).await;
+    assert_eq!(client.n_in_service().await, 2);
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn proxy_of_the_environment_is_not_asked_for_the_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifold = tests::binaries().manifold.display().to_string();
+    // Nobody listens there. `env` becomes `manifold`.
+    let proxy = "127.0.0.1:9";
+    let (lower, upper) =
+        (format!("http_proxy=http://{proxy}"), format!("HTTP_PROXY=http://{proxy}"));
+    let up = [&manifold, "up", "--no-models", "--exit-with-parent", "--listen", "127.0.0.1:0"];
+    let args = [&[&*lower, &*upper], &up[..]].concat();
+    let mut up = Launcher::start_program("/usr/bin/env".as_ref(), folder.path(), &args);
+
+    assert_eq!(up.in_service().await.n_in_service().await, 2);
+
+    up.stop().await;
 }
 
 #[tokio::test]
 async fn taken_port_is_said_plainly_and_leaves_nothing_running() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut up = up(folder.path(), &taken.local_addr().unwrap().to_string());
+    let mut up = Launcher::up_on(folder.path(), &taken.local_addr().unwrap().to_string());
 
-    assert_eq!(up.wait().await.unwrap().code(), Some(1));
+    assert_eq!(up.ended().await.code(), Some(1));
 
-    let log = std::fs::read_to_string(folder.path().join("up.log")).unwrap();
-    assert!(log.contains("is taken by another program"), "{log}");
-    assert!(log.contains("--listen"), "{log}");
+    let output = up.output();
+    assert!(output.contains("is taken by another program"), "{output}");
+    assert!(output.contains("--listen"), "{output}");
+    assert!(up.left_running().is_empty());
 }
 
 #[tokio::test]
 async fn second_launcher_with_the_same_data_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = up(folder.path(), "127.0.0.1:0");
-    children_of(&first, folder.path()).await;
+    let mut first = Launcher::up(folder.path());
+    first.in_service().await;
 
-    let mut second = up(folder.path(), "127.0.0.1:0");
+    let mut second = Launcher::up(folder.path());
 
-    assert_eq!(second.wait().await.unwrap().code(), Some(1));
-    let log = std::fs::read_to_string(folder.path().join("up.log")).unwrap();
-    assert!(log.contains("another cluster is running with the data folder"), "{log}");
-    first.stop(Duration::from_secs(20)).await;
+    assert_eq!(second.ended().await.code(), Some(1));
+    let output = second.output();
+    assert!(output.contains("another cluster is running with the data folder"), "{output}");
+    first.stop().await;
 }

@@ -11,3 +11,4 @@ mod bad_store;
 mod slow_load;
 mod launcher;
 mod ending;
+mod demo;

@@ -32,10 +32,16 @@ struct Flags {
     /// Makes only these, named as in the folder; `.tar.gz` may be left out.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     only: Vec<String>,
+    /// Ends when standard input closes, for a program that starts this one.
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
+    if flags.exit_with_parent {
+        shared::shutdown::exit_with_parent();
+    }
     // Several threads hinder each other on a busy machine (five times slower, measured), and one
     // makes the numbers independent of the machine's cores.
     tch::set_num_threads(1);

@@ -1,0 +1,45 @@
+//! The signals of a whole run: one listener from its first line to its last.
+//!
+//! A listener that is made anew for each wait would miss what comes between two waits, and a signal
+//! before the first would end this process and leave its children to find out by themselves.
+
+use crate::console;
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGTERM and SIGINT (Ctrl-C), from when it was made: none is lost, wherever we are just then.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on. Must be called in a tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next signal, or takes one that came before, and returns its name. Cancel safe.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Does `work` unless a signal comes first: then says so, drops the work and returns `None`.
+    pub async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            name = self.next() => {
+                console::say(&format!("{name}: stopping"));
+                None
+            }
+            done = work => Some(done),
+        }
+    }
+}
