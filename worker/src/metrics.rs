@@ -2,10 +2,10 @@
 
 use crate::actors::model_cache::Reason;
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use shared::metrics::LATENCY_BUCKETS;
+use shared::metrics::{Histogram, LATENCY_BUCKETS};
 
 /// Seconds. A tiny model from a near disk takes 10 ms, a large one from far away minutes.
 const LOAD_BUCKETS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 360.0];

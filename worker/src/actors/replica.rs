@@ -166,10 +166,10 @@ impl Replica {
             return Err(InvokeError::Died);
         }
         let metrics = &self.shared.metrics;
-        metrics.queue.0.observe(queued.elapsed().as_secs_f64());
+        metrics.queue.0.observe(queued.elapsed());
         let started = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| hold.model.invoke(input)));
-        metrics.invoke.0.observe(started.elapsed().as_secs_f64());
+        metrics.invoke.0.observe(started.elapsed());
         match outcome {
             Ok(output) => Ok(output?),
             Err(payload) => Err(self.die(panic_text(payload.as_ref()))),

@@ -150,7 +150,7 @@ fn count(face: &Face, acquired: &Result<Acquired, HttpError>) {
     match acquired {
         Ok(Acquired { waited: None, .. }) => metrics.hits.inc(),
         Ok(Acquired { waited: Some(waited), .. }) => {
-            metrics.loading_wait.0.observe(waited.as_secs_f64());
+            metrics.loading_wait.0.observe(*waited);
             metrics.misses.inc()
         }
         Err(_) => metrics.misses.inc(),

@@ -65,7 +65,7 @@ pub(super) async fn load(
 ) -> Result<Loaded, AcquireError> {
     let started = Instant::now();
     let fetched = context.parts.fetcher.fetch(address.clone()).await?;
-    context.parts.metrics.fetch.0.observe(started.elapsed().as_secs_f64());
+    context.parts.metrics.fetch.0.observe(started.elapsed());
 
     let resident_bytes = estimate(&context, &fetched).await?;
     let expected = known.unwrap_or(Footprint { resident_bytes, workspace_bytes: 0 });
@@ -73,7 +73,7 @@ pub(super) async fn load(
 
     let constructing = Instant::now();
     let model = construct(&context, &fetched).await?;
-    context.parts.metrics.load.0.observe(constructing.elapsed().as_secs_f64());
+    context.parts.metrics.load.0.observe(constructing.elapsed());
     drop(turn);
 
     let replica = start(&context, &address, model).await.map_err(|_| AcquireError::Stopping)?;
