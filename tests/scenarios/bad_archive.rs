@@ -98,7 +98,11 @@ async fn an_archive_that_is_no_model_says_what_is_expected() {
             "text.tar.gz",
             "expected a TorchScript file (*.pt or *.pth) in the archive's root, found `readme.txt`",
         ),
-        ("broken.tar.gz", "`model.pt` is not a TorchScript module: it is truncated"),
+        (
+            "broken.tar.gz",
+            "`model.pt` is not a TorchScript module: it is something unknown, not a tar (plain, gzip \
+             or zstd), a zip or a TorchScript file",
+        ),
     ];
     for (model, expected) in models {
         let answer = cluster.client().invoke(model, b"x").await;
