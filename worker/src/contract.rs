@@ -7,12 +7,11 @@
 use crate::{
     actors::{
         model_cache::{AcquireError, Acquired, ModelCache},
-        replica::Replica,
+        replica::{Replica, ReplicaId},
     },
     lease::{Lease, Pin},
 };
 use parking_lot::Mutex;
-use ractor::ActorId;
 use shared::{address::ArtifactAddress, api::error::ErrorKind};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -76,7 +75,7 @@ enum NamedState {
     Loading,
     Loaded {
         /// Which replica is pinned: another may have taken a dead one's place.
-        replica: ActorId,
+        replica: ReplicaId,
         _pin: Pin,
     },
     Unloading,
@@ -198,7 +197,7 @@ impl ContractModels {
     }
 
     /// Returns a loaded name's artifact and the replica that is pinned for it.
-    fn loaded(&self, name: &str) -> Result<(ArtifactAddress, ActorId), ContractError> {
+    fn loaded(&self, name: &str) -> Result<(ArtifactAddress, ReplicaId), ContractError> {
         match self.models.lock().get(name) {
             Some(Named { address, state: NamedState::Loaded { replica, .. }, .. }) => {
                 Ok((address.clone(), *replica))

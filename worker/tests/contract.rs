@@ -139,7 +139,8 @@ async fn a_load_that_finds_no_room_is_507() {
     let model = worker.model("large");
     let hint = "[model]\nfile = \"model.pt\"\nmemory_bytes = 5000\n";
     fs::write(model.join("manifold.toml"), hint).unwrap();
-    fs::write(model.join("model.pt"), "x").unwrap();
+    // A zip file without entries.
+    fs::write(model.join("model.pt"), [&b"PK\x05\x06"[..], &[0; 18]].concat()).unwrap();
     let body = json!({ "model_name": "large", "url": model });
     let (status, body) = worker.json(worker.call(Method::POST, "/models").json(&body)).await;
     assert_eq!((status.as_u16(), &body["type"]), (507, &json!("insufficient-memory")));

@@ -43,6 +43,16 @@ pub struct Replica {
     shared: Arc<Shared>,
 }
 
+/// Tells replicas apart, those of one artifact too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaId(ActorId);
+
+impl From<ActorId> for ReplicaId {
+    fn from(actor: ActorId) -> Self {
+        Self(actor)
+    }
+}
+
 /// What a replica is made of.
 #[derive(Debug)]
 pub struct ReplicaParts {
@@ -117,8 +127,8 @@ impl Replica {
         Ok(Self { actor, shared })
     }
 
-    pub fn id(&self) -> ActorId {
-        self.actor.get_id()
+    pub fn id(&self) -> ReplicaId {
+        ReplicaId(self.actor.get_id())
     }
 
     pub fn leases(&self) -> &Arc<Leases> {

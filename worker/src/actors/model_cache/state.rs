@@ -140,7 +140,7 @@ impl State {
         error!(%error, "replica died");
         self.context.parts.metrics.died_replicas.inc();
         // Absent if somebody has asked for the artifact since, and so begun to load it anew.
-        let dead = self.replicas().find(|(_, replica)| replica.id() == actor);
+        let dead = self.replicas().find(|(_, replica)| replica.id() == actor.into());
         if let Some(address) = dead.map(|(address, _)| address.clone()) {
             self.slots.remove(&address);
             self.publish();
