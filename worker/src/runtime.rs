@@ -7,18 +7,11 @@ pub mod codec;
 pub mod image;
 mod classes;
 mod echo;
-#[cfg(feature = "torch")]
 pub mod torch;
-
-#[cfg(feature = "torch")]
-pub use torch::prepare_thread;
-
-/// Prepares a compute slot's thread: without LibTorch there is nothing to prepare.
-#[cfg(not(feature = "torch"))]
-pub fn prepare_thread() {}
 
 pub use manifest::TensorInput;
 pub use tensor::{DType, Elements, TensorData};
+pub use torch::prepare_thread;
 
 use archive::Found;
 use bytes::Bytes;
@@ -86,19 +79,9 @@ impl Runtime for Runtimes {
     fn load(&self, artifact: &Path) -> Result<Arc<dyn Model>, RuntimeError> {
         match archive::inspect(artifact)? {
             Found::Echo => Ok(Arc::new(echo::Echo)),
-            Found::TorchScript(found) => load_torchscript(&found),
+            Found::TorchScript(found) => Ok(Arc::new(torch::TorchModel::load(&found)?)),
         }
     }
-}
-
-#[cfg(feature = "torch")]
-fn load_torchscript(found: &archive::TorchScript) -> Result<Arc<dyn Model>, RuntimeError> {
-    Ok(Arc::new(torch::TorchModel::load(found)?))
-}
-
-#[cfg(not(feature = "torch"))]
-fn load_torchscript(_: &archive::TorchScript) -> Result<Arc<dyn Model>, RuntimeError> {
-    Err(RuntimeError::BadArtifact("TorchScript needs a worker built with LibTorch".to_owned()))
 }
 
 /// Why a model did not load or answer. Texts go to the client.
