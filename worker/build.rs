@@ -5,10 +5,6 @@ use std::{env, path::Path};
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-changed=build.rs");
-    // A build without the feature has nothing to find; it must not depend on a folder either.
-    if env::var_os("CARGO_FEATURE_TORCH").is_none() {
-        return;
-    }
     // Without the variable torch-sys stops the build, and says what to do, before anything is linked.
     let Some(libtorch) = env::var_os("LIBTORCH") else { return };
     let lib = Path::new(&libtorch).join("lib");

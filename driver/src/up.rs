@@ -162,7 +162,7 @@ fn welcome(client: &Client, cluster: &Cluster, n_models: usize) {
     let what = if n_models == 0 { "no model yet".to_owned() } else { format!("{n_models} models") };
     console::say(&format!(
         "\nEndpoint `{ENDPOINT}` is in service with {what}. Store: {store}. Logs: {logs}\n\n\
-         AWS_ENDPOINT_URL={url}\n\n\
+         AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME={url}\nAWS_ENDPOINT_URL_S3={store}\n\n\
          curl {url}/endpoints/{ENDPOINT}/invocations -H 'Content-Type: image/jpeg' \\\n  \
            -H 'X-Amzn-SageMaker-Target-Model: efficientnet_lite0.tar.gz' --data-binary @driver/assets/cat.jpg\n\n\
          python3 -c 'import boto3; print(boto3.client(\"sagemaker-runtime\", \

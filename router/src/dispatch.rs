@@ -29,7 +29,7 @@ use awc::http::header::{HeaderName, HeaderValue};
 use shared::{address::InvalidAddress, api::error::ErrorKind, id::TargetModel, telemetry::Chain};
 use std::sync::Arc;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// What a client asked for, parsed and whole.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl Dispatch {
             self.metrics.retried(reason(error));
             debug!(instance = %instance.id, error = %Chain(error), "sending again");
         } else {
-            warn!(instance = %instance.id, error = %Chain(error), "no retry left in the budget");
+            debug!(instance = %instance.id, error = %Chain(error), "no retry left in the budget");
         }
         may
     }

@@ -21,9 +21,12 @@ impl FromStr for LogFormat {
     }
 }
 
+/// A stranger's malformed request is no error of ours, but actix-http logs it as one.
+const DEFAULT: &str = "info,actix_http=off";
+
 /// Starts logging. Call it once, first in `main`.
 pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(false).init(),

@@ -207,6 +207,8 @@ fn serve(face: &Face, listener: TcpListener, n_threads: usize) -> std::io::Resul
         .workers(n_threads)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(WRITE_PATIENCE_S)
+        // A client that closes has gone, and what it wanted need not run.
+        .h1_allow_half_closed(false)
         .disable_signals()
         .listen(listener)?;
     Ok(server.run())

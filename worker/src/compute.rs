@@ -20,13 +20,28 @@ use std::{
     any::Any,
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 
 pub use queue::LOAD_PATIENCE;
+
+/// Slots that are all held for longer are probably held for good. What comes then is refused at once,
+/// while there is still time to send it to another instance: half of the minute that it has.
+const HELD_TOO_LONG: Duration = Duration::from_secs(30);
+
+/// A slot's stack. `LibTorch`'s parser, unpickler and destructors recurse as deep as an archive nests;
+/// 2 MiB, which threads have by default, a few kilobytes of parentheses overflow. Pages that are
+/// never touched cost nothing.
+const STACK_BYTES: usize = 256 << 20;
 
 /// How much the pool takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +67,10 @@ pub enum ComputeError {
     Full(&'static str),
     #[error("no compute slot was free before the deadline")]
     Expired,
+    #[error("every compute slot has been held by one job for {HELD_TOO_LONG:?} and more")]
+    Stuck,
+    #[error("it did not end before the deadline")]
+    Overrun,
     #[error("it panicked: {0}")]
     Panicked(String),
     #[error("the instance is stopping")]
@@ -61,8 +80,9 @@ pub enum ComputeError {
 impl ComputeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Full(_) => ErrorKind::Overloaded,
-            Self::Expired => ErrorKind::TimedOut,
+            // What did not begin may be sent elsewhere.
+            Self::Full(_) | Self::Expired | Self::Stuck => ErrorKind::Overloaded,
+            Self::Overrun => ErrorKind::TimedOut,
             Self::Panicked(_) => ErrorKind::ModelFailed,
             Self::Closed => ErrorKind::Draining,
         }
@@ -79,7 +99,8 @@ impl Compute {
         for slot in 0..limits.n_slots {
             let shared = compute.shared.clone();
             // Dropping `compute` on an error ends the threads that have started.
-            thread::Builder::new().name(format!("compute-{slot}")).spawn(move || {
+            let thread = thread::Builder::new().name(format!("compute-{slot}"));
+            thread.stack_size(STACK_BYTES).spawn(move || {
                 prepare_thread();
                 shared.work(slot);
             })?;
@@ -120,12 +141,28 @@ impl Compute {
         deadline: Option<Instant>,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ComputeError> {
+        if all_held(&self.shared.busy_since.lock(), Instant::now()) {
+            return Err(ComputeError::Stuck);
+        }
         let (tx, rx) = oneshot::channel();
-        let task = Box::new(move || run_task(tx, deadline, job));
+        let claim = Arc::new(AtomicBool::new(false));
+        let task = {
+            let claim = Arc::clone(&claim);
+            Box::new(move || run_task(tx, &claim, job))
+        };
         self.shared.queue.lock().push(lane, task)?;
         // After the lock is free, or the woken thread would wait for it at once.
         self.shared.work.notify_one();
-        rx.await.unwrap_or(Err(ComputeError::Closed))
+        let answer = match deadline {
+            Some(deadline) => timeout_at(deadline, rx).await,
+            None => Ok(rx.await),
+        };
+        match answer {
+            Ok(answer) => answer.unwrap_or(Err(ComputeError::Closed)),
+            // Whoever claims first decides: the job has begun, or never will.
+            Err(_) if claim.swap(true, Ordering::AcqRel) => Err(ComputeError::Overrun),
+            Err(_) => Err(ComputeError::Expired),
+        }
     }
 }
 
@@ -180,22 +217,24 @@ impl Shared {
 
 fn run_task<T>(
     tx: oneshot::Sender<Result<T, ComputeError>>,
-    deadline: Option<Instant>,
+    claim: &AtomicBool,
     job: impl FnOnce() -> T,
 ) {
-    if tx.is_closed() {
+    if tx.is_closed() || claim.swap(true, Ordering::AcqRel) {
         return;
     }
-    let outcome = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-        Err(ComputeError::Expired)
-    } else {
-        // What the job shares with others (a model) must bear a panic: models have no state that an
-        // invocation changes but counters.
-        catch_unwind(AssertUnwindSafe(job))
-            .map_err(|payload| ComputeError::Panicked(panic_text(payload.as_ref())))
-    };
+    // What the job shares with others (a model) must bear a panic: models have no state that an
+    // invocation changes but counters.
+    let outcome = catch_unwind(AssertUnwindSafe(job))
+        .map_err(|payload| ComputeError::Panicked(panic_text(payload.as_ref())));
     // A caller that has gone meanwhile needs no answer.
     let _gone = tx.send(outcome);
+}
+
+/// Whether every slot has been held by one job for too long.
+fn all_held(busy_since: &[Option<Instant>], now: Instant) -> bool {
+    let is_held = |since: &Instant| now.saturating_duration_since(*since) >= HELD_TOO_LONG;
+    busy_since.iter().all(|since| since.as_ref().is_some_and(is_held))
 }
 
 /// What a panic said.

@@ -16,7 +16,7 @@ use crate::{
 };
 use actix_web::{HttpResponse, http::header::ContentType, web};
 use prometheus_client::registry::Registry;
-use shared::api::error::ErrorKind;
+use shared::api::{error::ErrorKind, invocation::ERROR_KIND};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize},
@@ -67,7 +67,9 @@ async fn not_found() -> HttpResponse {
 }
 
 async fn method_not_allowed() -> HttpResponse {
-    HttpResponse::MethodNotAllowed().content_type(ContentType::json()).body(
+    let mut response = HttpResponse::MethodNotAllowed();
+    response.insert_header((ERROR_KIND, "method-not-allowed"));
+    response.content_type(ContentType::json()).body(
         r#"{"code":405,"type":"method-not-allowed","message":"the method is not allowed here"}"#,
     )
 }

@@ -24,7 +24,7 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span};
 
 /// Callers that wait at the same time. Each is a model that is being loaded: a worker that has so
 /// many to load is minutes behind, and another instance is the better choice.
@@ -142,7 +142,8 @@ impl State {
                 info!(%address, elapsed_ms = it.elapsed.as_millis(), "fetched");
             }
             Ok(_) => debug!(%address, "found on disk"),
-            Err(error) => warn!(%address, error = %Chain(error), "fetch failed"),
+            // Whoever wanted it says so.
+            Err(error) => debug!(%address, error = %Chain(error), "fetch failed"),
         }
         let waiting = self.flights.remove(address);
         debug_assert!(waiting.is_some(), "only a flight finishes");

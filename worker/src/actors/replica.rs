@@ -156,7 +156,10 @@ impl Replica {
         let (replica, queued) = (self.clone(), Instant::now());
         let job = move || replica.run(&hold, &input, queued);
         let outcome = self.shared.compute.invoke(deadline, job).await;
-        outcome.unwrap_or_else(|error| Err(InvokeError::Compute(error)))
+        outcome.unwrap_or_else(|error| match error {
+            ComputeError::Overrun => Err(InvokeError::TimedOut),
+            error => Err(InvokeError::Compute(error)),
+        })
     }
 
     /// Drops the model, gives its memory back, and stops. Close its leases first.

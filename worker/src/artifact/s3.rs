@@ -15,7 +15,7 @@ use super::{ArtifactBytes, ArtifactSource, ArtifactVersion, FetchError, Located}
 use aws_sdk_s3::{
     Client,
     config::http::HttpResponse,
-    error::{DisplayErrorContext, SdkError},
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     operation::get_object::GetObjectOutput,
 };
 use body::Body;
@@ -153,7 +153,7 @@ impl ArtifactSource for S3Source {
 
 /// What a failed call means. A store that hides what a caller may not see answers 403 for an
 /// absent object too.
-fn failed<E: Error + Send + Sync + 'static>(
+fn failed<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(
     address: &ArtifactAddress,
     error: SdkError<E, HttpResponse>,
 ) -> FetchError {
@@ -161,6 +161,10 @@ fn failed<E: Error + Send + Sync + 'static>(
         Some(404) => FetchError::NotFound(address.clone()),
         Some(403) => FetchError::Forbidden(address.clone(), "the store denies it"),
         Some(412) => FetchError::Changed(address.clone()),
+        // A key longer than S3 knows; trying again does not shorten it.
+        Some(400) if error.code() == Some("KeyTooLongError") => {
+            FetchError::NotFound(address.clone())
+        }
         // The SDK's errors say little without their context.
         _ => FetchError::unavailable(address, DisplayErrorContext(error).to_string()),
     }

@@ -61,13 +61,43 @@ async fn a_panic_is_an_error_and_the_slot_lives_on() {
     assert_eq!(compute.invoke(later(), || 1).await, Ok(1));
 }
 
-#[tokio::test]
+#[test]
+fn slots_are_stuck_when_each_is_held_for_too_long() {
+    let now = Instant::now();
+    let (old, new) = (Some(now), Some(now + HELD_TOO_LONG));
+    let now = now + HELD_TOO_LONG;
+    assert!(all_held(&[old, old], now));
+    assert!(!all_held(&[old, new], now));
+    assert!(!all_held(&[old, None], now));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_runs_past_its_deadline_is_told_from_one_that_never_began() {
+    let compute = Arc::new(compute(1));
+    let (release, released) = mpsc::channel::<()>();
+    let soon = Instant::now() + Duration::from_millis(50);
+    let running = compute.invoke(soon, move || {
+        let _dropped = released.recv();
+    });
+    let waiting = compute.invoke(soon, || {});
+    let (running, waiting) = tokio::join!(running, waiting);
+    assert_eq!((running, waiting), (Err(ComputeError::Overrun), Err(ComputeError::Expired)));
+    assert_eq!(ComputeError::Expired.kind(), ErrorKind::Overloaded);
+    drop(release);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_past_its_deadline_does_not_begin() {
-    let compute = compute(1);
+    let compute = Arc::new(compute(1));
+    let (release, held) = hold(&compute);
     let n_runs = Arc::new(AtomicUsize::new(0));
     let counted = n_runs.clone();
     let job = move || counted.fetch_add(1, Ordering::Relaxed);
     assert_eq!(compute.invoke(Instant::now(), job).await, Err(ComputeError::Expired));
+    drop(release);
+    held.await.expect("the job ends");
+    // Behind it in the queue.
+    compute.invoke(later(), || {}).await.expect("the slot is free");
     assert_eq!(n_runs.load(Ordering::Relaxed), 0);
 }
 

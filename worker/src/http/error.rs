@@ -21,8 +21,6 @@ pub(super) enum HttpError {
     Draining,
     #[error("the model is still loading; the load goes on")]
     StillLoading,
-    #[error("the model did not answer in time")]
-    TimedOut,
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
     #[error("the request body did not arrive in time")]
@@ -46,7 +44,7 @@ impl HttpError {
             Self::ByAddressForbidden => ErrorKind::Forbidden,
             Self::Draining => ErrorKind::Draining,
             Self::StillLoading => ErrorKind::StillLoading,
-            Self::TimedOut | Self::StillInUse => ErrorKind::TimedOut,
+            Self::StillInUse => ErrorKind::TimedOut,
             Self::BodiesFull => ErrorKind::Overloaded,
             Self::Acquire(error) => error.kind(),
             Self::Invoke(error) => error.kind(),

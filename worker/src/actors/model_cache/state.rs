@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{actors::replica::Replica, runtime::Footprint};
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
-use shared::{address::ArtifactAddress, telemetry::Chain};
+use shared::{address::ArtifactAddress, api::error::ErrorKind, telemetry::Chain};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Weak},
@@ -19,7 +19,7 @@ use tokio::{
     sync::{Notify, Semaphore},
     time::Instant,
 };
-use tracing::{Instrument as _, error, info, info_span, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 /// Artifacts whose footprint is remembered after their eviction. A million bytes or so; beyond it
 /// all are forgotten, and the next loads reserve by file size again.
@@ -101,7 +101,7 @@ impl State {
             Err(error) => {
                 // The slot stays empty, so that the next invocation tries again.
                 self.context.parts.metrics.failed_loads.inc();
-                warn!(%address, error = %Chain(&error), "load failed");
+                log_failure(address, &error);
                 for (_, reply) in waiting.callers {
                     answer(reply, Err(error.clone()));
                 }
@@ -243,6 +243,17 @@ async fn wait_until_idle(replica: &Replica, idle: &Notify) {
             return;
         }
         notified.await;
+    }
+}
+
+/// Warns of what an operator can mend. The rest is up to clients, and so is how often it comes.
+fn log_failure(address: &ArtifactAddress, error: &AcquireError) {
+    let error_chain = Chain(error);
+    match error.kind() {
+        ErrorKind::BadArtifact | ErrorKind::StoreUnavailable | ErrorKind::Forbidden => {
+            warn!(%address, error = %error_chain, "load failed");
+        }
+        _ => debug!(%address, error = %error_chain, "load failed"),
     }
 }
 

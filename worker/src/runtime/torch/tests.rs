@@ -1,5 +1,8 @@
 use super::*;
-use crate::runtime::{Runtime, Runtimes, tensor::Elements};
+use crate::{
+    compute::{Compute, ComputeLimits},
+    runtime::{Runtime, Runtimes, tensor::Elements},
+};
 use ::image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use bytes::Bytes;
 use std::{
@@ -379,4 +382,16 @@ fn invocations_of_one_model_may_overlap() {
             });
         }
     });
+}
+
+#[tokio::test]
+async fn an_expression_nested_two_thousand_times_does_not_end_the_process() {
+    let folder = scripted(&format!("x: Tensor) -> Tensor:\n    return {}x", "-".repeat(2000)));
+    let limits = ComputeLimits { n_slots: 1, n_queued_invocations: 1, n_queued_loads: 1 };
+    let compute = Compute::new(limits, prepare_thread).unwrap();
+    let path = folder.path().to_owned();
+    // On a slot, whose stack is what LibTorch recurses on. Whether it takes the module is its own
+    // business.
+    let loaded = compute.load(move || Runtimes.load(&path).map(drop)).await;
+    assert!(loaded.is_ok(), "{loaded:?}");
 }
