@@ -32,11 +32,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-pub use queue::LOAD_PATIENCE;
-
-/// Slots that are all held for longer are probably held for good. What comes then is refused at once,
-/// while there is still time to send it to another instance: half of the minute that it has.
-const HELD_TOO_LONG: Duration = Duration::from_secs(30);
+pub use queue::{HELD_TOO_LONG, LOAD_PATIENCE};
 
 /// A slot's stack. `LibTorch`'s parser, unpickler and destructors recurse as deep as an archive nests;
 /// 2 MiB, which threads have by default, a few kilobytes of parentheses overflow. Pages that are
@@ -93,8 +89,7 @@ impl Compute {
     /// Starts the slots' threads. `prepare_thread` runs first on each.
     pub fn new(limits: ComputeLimits, prepare_thread: fn()) -> io::Result<Self> {
         let queue = Mutex::new(Queue::new(&limits));
-        let busy_since = Mutex::new(vec![None; limits.n_slots]);
-        let shared = Arc::new(Shared { queue, work: Condvar::new(), busy_since });
+        let shared = Arc::new(Shared { queue, work: Condvar::new() });
         let compute = Self { shared, limits };
         for slot in 0..limits.n_slots {
             let shared = compute.shared.clone();
@@ -114,7 +109,7 @@ impl Compute {
 
     /// How long the oldest job that runs now has been running.
     pub fn longest_running(&self) -> Duration {
-        let oldest = self.shared.busy_since.lock().iter().flatten().min().copied();
+        let oldest = self.shared.queue.lock().oldest_since();
         oldest.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
@@ -141,16 +136,13 @@ impl Compute {
         deadline: Option<Instant>,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ComputeError> {
-        if all_held(&self.shared.busy_since.lock(), Instant::now()) {
-            return Err(ComputeError::Stuck);
-        }
         let (tx, rx) = oneshot::channel();
         let claim = Arc::new(AtomicBool::new(false));
         let task = {
             let claim = Arc::clone(&claim);
             Box::new(move || run_task(tx, &claim, job))
         };
-        self.shared.queue.lock().push(lane, task)?;
+        self.shared.queue.lock().push(lane, task, Instant::now())?;
         // After the lock is free, or the woken thread would wait for it at once.
         self.shared.work.notify_one();
         let answer = match deadline {
@@ -186,8 +178,6 @@ type Task = Box<dyn FnOnce() + Send>;
 struct Shared {
     queue: Mutex<Queue<Task>>,
     work: Condvar,
-    /// By slot, if it runs a job.
-    busy_since: Mutex<Vec<Option<Instant>>>,
 }
 
 impl Shared {
@@ -195,15 +185,12 @@ impl Shared {
     fn work(&self, slot: usize) {
         let mut queue = self.queue.lock();
         loop {
-            if let Some((lane, task)) = queue.pop(Instant::now()) {
+            if let Some(task) = queue.pop(slot, Instant::now()) {
                 drop(queue);
-                self.busy_since.lock()[slot] = Some(Instant::now());
                 task();
-                self.busy_since.lock()[slot] = None;
                 queue = self.queue.lock();
-                queue.finish(lane);
                 // A load that may begin only now has no notification of its own left.
-                if lane == Lane::Load && queue.has_loads() {
+                if queue.finish(slot) {
                     self.work.notify_one();
                 }
             } else if queue.is_closed() {
@@ -229,12 +216,6 @@ fn run_task<T>(
         .map_err(|payload| ComputeError::Panicked(panic_text(payload.as_ref())));
     // A caller that has gone meanwhile needs no answer.
     let _gone = tx.send(outcome);
-}
-
-/// Whether every slot has been held by one job for too long.
-fn all_held(busy_since: &[Option<Instant>], now: Instant) -> bool {
-    let is_held = |since: &Instant| now.saturating_duration_since(*since) >= HELD_TOO_LONG;
-    busy_since.iter().all(|since| since.as_ref().is_some_and(is_held))
 }
 
 /// What a panic said.

@@ -14,9 +14,9 @@ use crate::{
     contract::ContractModels,
     metrics::Metrics,
 };
-use actix_web::{HttpResponse, http::header::ContentType, web};
+use actix_web::{HttpResponse, web};
 use prometheus_client::registry::Registry;
-use shared::api::{error::ErrorKind, invocation::ERROR_KIND};
+use shared::api::error::ErrorKind;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize},
@@ -67,9 +67,5 @@ async fn not_found() -> HttpResponse {
 }
 
 async fn method_not_allowed() -> HttpResponse {
-    let mut response = HttpResponse::MethodNotAllowed();
-    response.insert_header((ERROR_KIND, "method-not-allowed"));
-    response.content_type(ContentType::json()).body(
-        r#"{"code":405,"type":"method-not-allowed","message":"the method is not allowed here"}"#,
-    )
+    error::method_not_allowed()
 }

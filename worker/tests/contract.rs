@@ -190,7 +190,9 @@ async fn malformed_calls_are_told_what_is_wrong() {
     let (status, body) = worker.json(worker.call(Method::POST, "/invocations")).await;
     assert_eq!(status, 400);
     assert_eq!(body["message"], "header `x-manifold-artifact` is missing");
-    assert_eq!(worker.call(Method::PATCH, "/models").send().await.unwrap().status(), 405);
+    let refused = worker.call(Method::PATCH, "/models").send().await.unwrap();
+    assert_eq!(refused.headers()["x-manifold-error"], "method-not-allowed");
+    assert_eq!(refused.status(), 405);
     assert_eq!(worker.json(worker.call(Method::GET, "/nothing")).await.0, 404);
 }
 

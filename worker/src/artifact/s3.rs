@@ -15,7 +15,7 @@ use super::{ArtifactBytes, ArtifactSource, ArtifactVersion, FetchError, Located}
 use aws_sdk_s3::{
     Client,
     config::http::HttpResponse,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{DisplayErrorContext, SdkError},
     operation::get_object::GetObjectOutput,
 };
 use body::Body;
@@ -23,6 +23,10 @@ use futures_util::stream;
 use shared::address::ArtifactAddress;
 use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
 use tokio_util::io::StreamReader;
+
+/// Bytes of UTF-8 (Amazon S3 user guide, "Naming objects"). A store calls a longer key a bad request,
+/// which in an answer to `HEAD` could mean anything; so it is not asked.
+const MAX_KEY_BYTES: usize = 1024;
 
 /// Which store, and what may be read from it.
 #[derive(Clone, Debug)]
@@ -100,6 +104,9 @@ impl S3Source {
             let reason = "its bucket is not among those that this instance may read";
             return Err(FetchError::Forbidden(address.clone(), reason));
         }
+        if key.len() > MAX_KEY_BYTES {
+            return Err(FetchError::NotFound(address.clone()));
+        }
         Ok((bucket, key))
     }
 
@@ -153,7 +160,7 @@ impl ArtifactSource for S3Source {
 
 /// What a failed call means. A store that hides what a caller may not see answers 403 for an
 /// absent object too.
-fn failed<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(
+fn failed<E: Error + Send + Sync + 'static>(
     address: &ArtifactAddress,
     error: SdkError<E, HttpResponse>,
 ) -> FetchError {
@@ -161,10 +168,6 @@ fn failed<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(
         Some(404) => FetchError::NotFound(address.clone()),
         Some(403) => FetchError::Forbidden(address.clone(), "the store denies it"),
         Some(412) => FetchError::Changed(address.clone()),
-        // A key longer than S3 knows; trying again does not shorten it.
-        Some(400) if error.code() == Some("KeyTooLongError") => {
-            FetchError::NotFound(address.clone())
-        }
         // The SDK's errors say little without their context.
         _ => FetchError::unavailable(address, DisplayErrorContext(error).to_string()),
     }

@@ -67,8 +67,18 @@ impl ResponseError for HttpError {
 
 /// Builds the answer that every error of the worker has.
 pub(super) fn response(kind: ErrorKind, message: &str) -> HttpResponse {
-    let code = kind.status();
-    let status = StatusCode::from_u16(code).expect("every kind has a valid status");
-    let body = ErrorBody { code, kind: kind.as_str().to_owned(), message: message.to_owned() };
-    HttpResponse::build(status).insert_header((ERROR_KIND, kind.as_str())).json(body)
+    let status = StatusCode::from_u16(kind.status()).expect("every kind has a valid status");
+    answer(status, kind.as_str(), message)
+}
+
+/// Nothing that a router does leads here, so it is no [`ErrorKind`].
+pub(super) fn method_not_allowed() -> HttpResponse {
+    let message = "the method is not allowed here";
+    answer(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+}
+
+fn answer(status: StatusCode, kind: &str, message: &str) -> HttpResponse {
+    let code = status.as_u16();
+    let body = ErrorBody { code, kind: kind.to_owned(), message: message.to_owned() };
+    HttpResponse::build(status).insert_header((ERROR_KIND, kind)).json(body)
 }

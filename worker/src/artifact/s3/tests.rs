@@ -76,6 +76,15 @@ async fn an_s3_store_keeps_the_contract_of_sources() {
 }
 
 #[tokio::test]
+async fn a_key_longer_than_s3_has_is_of_no_object_and_no_outage() {
+    // Nobody listens there: it is not even asked.
+    let source = source("127.0.0.1:9".parse().unwrap(), PATIENCE).await;
+    let long = address(&format!("s3://bucket/{}", "x".repeat(1025)));
+    let error = source.locate(&long).await.unwrap_err();
+    assert!(matches!(error, FetchError::NotFound(_)), "{}", Chain(&error));
+}
+
+#[tokio::test]
 async fn only_allowed_buckets_are_read() {
     // Nobody listens there: it is not even asked.
     let source = source("127.0.0.1:9".parse().unwrap(), PATIENCE).await;
