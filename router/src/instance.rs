@@ -118,6 +118,7 @@ mod tests {
             resident_bytes: 0,
             n_resident: 0,
             n_in_flight: 0,
+            fleet: None,
             n_slots: 1,
         }
     }

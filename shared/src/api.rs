@@ -3,4 +3,5 @@
 pub mod invocation;
 pub mod membership;
 pub mod endpoints;
+pub mod fleets;
 pub mod error;

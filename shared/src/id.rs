@@ -129,6 +129,11 @@ name! {
     InstanceId, "instance id"
 }
 
+name! {
+    /// The instances of one variant of one deployment of an endpoint. Never used again for another.
+    FleetId, "fleet id"
+}
+
 /// The artifact an invocation asks for, relative to its variant's prefix.
 ///
 /// At most 1024 printable characters of UTF-8, the first not a blank. Never absolute, never with

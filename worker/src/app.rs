@@ -113,6 +113,7 @@ impl App {
             HeartbeatParts {
                 routers: self.config.membership.routers.clone(),
                 instance: instance_id(&self.config, self.address),
+                fleet: self.config.membership.fleet.clone(),
                 address: self.config.advertised(self.address.port()),
                 boot_id: uuid::Uuid::new_v4().to_string(),
                 n_slots: n_slots(&self.config),

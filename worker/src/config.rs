@@ -2,7 +2,10 @@
 
 use actix_web::http::Uri;
 use clap::{Parser, value_parser};
-use shared::{id::InstanceId, telemetry::LogFormat};
+use shared::{
+    id::{FleetId, InstanceId},
+    telemetry::LogFormat,
+};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
@@ -61,6 +64,11 @@ pub struct MembershipConfig {
     /// The instance's name; the same after a restart. Without it: one made from the bound port.
     #[arg(long, env = "WORKER_INSTANCE_ID")]
     pub instance_id: Option<InstanceId>,
+
+    /// The fleet that it is started for, by a launcher that the router tells to. Without it: any
+    /// variant's invocations may come.
+    #[arg(long, env = "WORKER_FLEET")]
+    pub fleet: Option<FleetId>,
 
     /// A router to register with, `http://host:port`. May be repeated.
     #[arg(long = "router", env = "WORKER_ROUTERS", value_delimiter = ',')]

@@ -27,6 +27,13 @@ pub const RETRY_AFTER_MS: &str = "x-amz-retry-after";
 pub const ARTIFACT: &str = "x-manifold-artifact";
 /// Router → worker: how long the worker may take until the head of its answer, milliseconds.
 pub const DEADLINE_MS: &str = "x-manifold-deadline-ms";
+/// Router → worker: [`CACHE_DISABLED`] if the model shall leave memory and disk after the invocation
+/// (SageMaker's `ModelCacheSetting`).
+pub const CACHE_SETTING: &str = "x-manifold-cache-setting";
+pub const CACHE_DISABLED: &str = "disabled";
+/// Router → worker: [`SERVE_STALE`] if a model whose object was deleted shall go on being served.
+pub const ON_DELETED: &str = "x-manifold-on-deleted";
+pub const SERVE_STALE: &str = "serve-stale";
 /// Joins the logs of router and worker: the request id.
 pub const INVOCATION_ID: &str = "x-manifold-invocation-id";
 

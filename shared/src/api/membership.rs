@@ -3,7 +3,7 @@
 //! `PUT /manifold/v1/instances/{id}` with a [`Heartbeat`] registers an instance and renews its
 //! lease; the answer is a [`Lease`]. `DELETE /manifold/v1/instances/{id}` says goodbye.
 
-use crate::id::InstanceId;
+use crate::id::{FleetId, InstanceId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     pub instance: InstanceId,
+    /// The fleet that a launcher started it for; `None`: it is in the pool that any variant uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetId>,
     /// Where routers send invocations.
     pub address: SocketAddr,
     /// Differs after every start of the process, so that a restart under the same id is seen.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use shared::{
     api::membership::{Heartbeat as Report, InstanceState},
-    id::InstanceId,
+    id::{FleetId, InstanceId},
 };
 use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -37,6 +37,7 @@ pub struct HeartbeatParts {
     /// `http://host:port` of each router.
     pub routers: Vec<String>,
     pub instance: InstanceId,
+    pub fleet: Option<FleetId>,
     pub address: SocketAddr,
     pub boot_id: String,
     pub n_slots: usize,
@@ -163,9 +164,10 @@ impl State {
     }
 
     fn report(&self) -> Report {
-        let HeartbeatParts { instance, address, boot_id, n_slots, cache, .. } = &self.parts;
+        let HeartbeatParts { instance, fleet, address, boot_id, n_slots, cache, .. } = &self.parts;
         Report {
             instance: instance.clone(),
+            fleet: fleet.clone(),
             address: *address,
             boot_id: boot_id.clone(),
             state: InstanceState::Serving,

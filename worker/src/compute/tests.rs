@@ -125,7 +125,12 @@ async fn dropping_the_pool_fails_what_waits() {
     let compute = Arc::new(compute(1));
     let (release, held) = hold(&compute);
     let (tx, rx) = oneshot::channel::<Result<(), ComputeError>>();
-    compute.shared.queue.lock().push(Lane::Load, Box::new(move || drop(tx)), Instant::now()).unwrap();
+    compute
+        .shared
+        .queue
+        .lock()
+        .push(Lane::Load, Box::new(move || drop(tx)), Instant::now())
+        .unwrap();
     drop(compute.shared.queue.lock().close());
     assert!(rx.await.is_err(), "the job was dropped without an answer");
     assert_eq!(compute.load(|| 1).await, Err(ComputeError::Closed));

@@ -28,6 +28,7 @@ fn heartbeat(name: &str, boot: &str, address: SocketAddr) -> Heartbeat {
         resident_bytes: 0,
         n_resident: 0,
         n_in_flight: 0,
+        fleet: None,
         n_slots: 1,
     }
 }

@@ -12,6 +12,7 @@ fn heartbeat(instance: &str, boot: &str) -> Heartbeat {
         resident_bytes: 0,
         n_resident: 0,
         n_in_flight: 0,
+        fleet: None,
         n_slots: 1,
     }
 }
