@@ -30,9 +30,13 @@ pub enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub struct UpArgs {
-    /// Worker instances. A handful is enough on one machine: they share its cores.
+    /// Instances of the endpoint `demo`. A handful is enough on one machine: they share its cores.
     #[arg(long, env = "MANIFOLD_WORKERS", default_value = "2", value_parser = n_workers)]
     pub workers: usize,
+
+    /// Worker instances that there may be, over all endpoints that clients make.
+    #[arg(long, env = "MANIFOLD_MAX_INSTANCES", default_value = "8", value_parser = n_workers)]
+    pub max_instances: usize,
 
     /// Address that clients invoke.
     #[arg(long, env = "MANIFOLD_LISTEN", default_value = "127.0.0.1:8080")]

@@ -1,9 +1,17 @@
 //! A client of a cluster, over its public API alone.
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
+use reqwest::{
+    Method,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::{Value, json};
 use shared::{
+    api::fleets::{DesiredFleets, FleetsReport},
     api::invocation::{CACHE, INSTANCE, TARGET_MODEL},
     id::{EndpointName, TargetModel},
 };
@@ -64,6 +72,8 @@ pub enum ClientError {
     Header(HeaderName),
     #[error("{url} answered {status}: {body}")]
     Status { url: String, status: u16, body: String },
+    #[error("{operation} was refused: {code}: {message}")]
+    Refused { operation: String, code: String, message: String },
     #[error("{url} answered with something else than what it should")]
     Body {
         url: String,
@@ -138,6 +148,61 @@ impl Client {
         let url = format!("{}/manifold/v1/instances", self.router_url);
         let body = self.get(&url).await?;
         serde_json::from_str(&body).map_err(|source| ClientError::Body { url, source })
+    }
+
+    /// Tells the router what runs, and hears what shall.
+    pub async fn report_fleets(&self, report: &FleetsReport) -> Result<DesiredFleets, ClientError> {
+        let url = format!("{}/manifold/v1/fleets", self.router_url);
+        self.exchange(Method::POST, url, report).await
+    }
+
+    /// Tells a worker how many bytes its models may take.
+    pub async fn set_budget(&self, worker: SocketAddr, bytes: u64) -> Result<(), ClientError> {
+        let url = format!("http://{worker}/manifold/v1/budget");
+        let budget = json!({ "memory_budget_bytes": bytes });
+        self.exchange(Method::PUT, url, &budget).await.map(|_: IgnoredAny| ())
+    }
+
+    /// Calls the control plane (`CreateModel`, …).
+    pub async fn control(&self, operation: &str, input: &Value) -> Result<Value, ClientError> {
+        let unreachable =
+            |source| ClientError::Unreachable { url: self.router_url.clone(), source };
+        let request = self.http.post(format!("{}/", self.router_url));
+        let request = request
+            .header("x-amz-target", format!("SageMaker.{operation}"))
+            .header(CONTENT_TYPE, "application/x-amz-json-1.1")
+            .timeout(CALL_TIMEOUT)
+            .body(input.to_string());
+        let answer = request.send().await.map_err(unreachable)?;
+        let is_success = answer.status().is_success();
+        let body = answer.bytes().await.map_err(unreachable)?;
+        let source = |source| ClientError::Body { url: self.router_url.clone(), source };
+        let body: Value = serde_json::from_slice(&body).map_err(source)?;
+        if is_success {
+            return Ok(body);
+        }
+        let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
+        let (code, message) = (text("__type"), text("message"));
+        Err(ClientError::Refused { operation: operation.to_owned(), code, message })
+    }
+
+    async fn exchange<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: String,
+        body: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { url: url.clone(), source };
+        let request = self.http.request(method, &url).json(body).timeout(CALL_TIMEOUT);
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.text().await.map_err(unreachable)?;
+        if !status.is_success() {
+            return Err(ClientError::Status { url, status: status.as_u16(), body });
+        }
+        // An answer that says nothing is read as `null`.
+        let body = if body.is_empty() { "null" } else { &body };
+        serde_json::from_str(body).map_err(|source| ClientError::Body { url, source })
     }
 
     /// Reads a text from a whole URL: `/ping`, `/metrics`.

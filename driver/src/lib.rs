@@ -9,6 +9,7 @@ pub mod demo;
 pub mod invoke;
 pub mod zoo;
 pub mod cluster;
+pub mod endpoint;
 pub mod processes;
 pub mod supervise;
 pub mod child;

@@ -5,12 +5,13 @@ use crate::{
     child::Stopped,
     cli::UpArgs,
     client::Client,
-    cluster::{Cluster, ClusterPlan, ENDPOINT},
+    cluster::{Cluster, ClusterPlan},
     console::{self, Step},
     data::DataDir,
+    endpoint::{self, ENDPOINT},
     machine,
     models::{self, BUCKET, ModelStore, PREFIX},
-    share::{Share, shares},
+    share::Machine,
     signals::Signals,
     zoo::{self, Made},
 };
@@ -43,13 +44,18 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
     if wants_zoo && make_models(&binaries, &folder, &mut signals).await? == Made::Interrupted {
         return Ok(Ended::Killed);
     }
-    let router_flags = args.allow_unauthenticated.then_some("--allow-unauthenticated");
+    let flags = [
+        args.allow_unauthenticated.then_some("--allow-unauthenticated"),
+        // There is nothing yet below the prefix of the endpoint.
+        args.no_models.then_some("--allow-empty-model-data"),
+    ];
     let plan = ClusterPlan {
         binaries,
         data,
         listen: args.listen,
-        router_flags: router_flags.into_iter().collect(),
-        shares: divide(args.memory_budget, args.workers)?,
+        router_flags: flags.into_iter().flatten().collect(),
+        machine: measure(args.memory_budget, args.workers)?,
+        max_instances: args.max_instances.max(args.workers),
     };
     let serve = with_cluster(plan, &mut signals, async |cluster| {
         let n_models = if args.no_models {
@@ -58,6 +64,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
         } else {
             upload_models(cluster, &folder).await?
         };
+        create_endpoint(cluster, args.workers).await?;
         welcome(cluster.client(), cluster, n_models);
         std::future::pending().await
     });
@@ -105,11 +112,9 @@ async fn stop(cluster: &mut Cluster, signals: &mut Signals) -> anyhow::Result<St
     }
 }
 
-/// Divides this machine between workers, and says so where it gets tight.
-pub fn divide(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Vec<Share>> {
-    let machine = machine::measure()?;
-    // Never more than there is, whatever was asked for.
-    let budget = memory_budget.unwrap_or_else(|| machine.budget_bytes()).min(machine.memory_bytes);
+/// Measures what workers can share, and says where it gets tight.
+pub fn measure(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Machine> {
+    let machine = machine::measure(memory_budget)?;
     if machine.is_crowded(n_workers) {
         console::say(&format!(
             "note: {n_workers} workers share {} core(s); each gets one compute slot, so they will \
@@ -117,7 +122,19 @@ pub fn divide(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Ve
             machine.n_cores
         ));
     }
-    Ok(shares(budget, machine.n_cores, n_workers))
+    Ok(machine)
+}
+
+/// Makes the endpoint, or resizes the one of an earlier run, and returns when it is in service.
+pub async fn create_endpoint(cluster: &Cluster, n_instances: usize) -> anyhow::Result<()> {
+    let step = Step::start();
+    let url = format!("s3://{BUCKET}/{PREFIX}").try_into()?;
+    endpoint::ensure(cluster.client(), &url, n_instances).await?;
+    step.done(&format!(
+        "endpoint `{ENDPOINT}`: CreateModel, CreateEndpointConfig, CreateEndpoint; {n_instances} \
+         instances in service"
+    ));
+    Ok(())
 }
 
 /// Makes the demo models if any is missing.
@@ -162,7 +179,7 @@ fn welcome(client: &Client, cluster: &Cluster, n_models: usize) {
     let what = if n_models == 0 { "no model yet".to_owned() } else { format!("{n_models} models") };
     console::say(&format!(
         "\nEndpoint `{ENDPOINT}` is in service with {what}. Store: {store}. Logs: {logs}\n\n\
-         AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME={url}\nAWS_ENDPOINT_URL_S3={store}\n\n\
+         AWS_ENDPOINT_URL={url}\n\n\
          curl {url}/endpoints/{ENDPOINT}/invocations -H 'Content-Type: image/jpeg' \\\n  \
            -H 'X-Amzn-SageMaker-Target-Model: efficientnet_lite0.tar.gz' --data-binary @driver/assets/cat.jpg\n\n\
          python3 -c 'import boto3; print(boto3.client(\"sagemaker-runtime\", \

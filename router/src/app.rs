@@ -2,17 +2,21 @@
 
 use crate::{
     actors::{
-        endpoints::{Endpoints, InvalidEndpoints},
+        deployments::{Deployments, DeploymentsParts},
+        endpoints::{self, Endpoints, OperateError},
         membership::Membership,
         placement::Placement,
     },
     body::BodyReader,
-    config::{Config, InvalidConfig},
+    config::{Config, ControlConfig, InvalidConfig},
     dispatch::Dispatch,
-    http::{self, health::Health, instances::Registrar, invocations::Reception},
+    http::{
+        self, control::ControlDesk, health::Health, instances::Registrar, invocations::Reception,
+    },
     instance_client::InstanceClient,
-    metrics::Metrics,
+    metrics::{EndpointMetrics, Metrics},
     policy::retry::{RetryAllowance, RetryBudget},
+    records::{RecordsError, database::DatabaseRecords},
     sockets,
 };
 use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
@@ -55,6 +59,7 @@ struct Shared {
     retries: Arc<RetryBudget>,
     metrics: Metrics,
     registrar: Data<Registrar>,
+    desk: Data<ControlDesk>,
     registry: Data<Registry>,
     started: Instant,
 }
@@ -64,8 +69,10 @@ struct Shared {
 pub enum BuildError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
-    #[error("endpoints file is not valid")]
-    Endpoints(#[from] InvalidEndpoints),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    #[error("cannot put the endpoints of the file there")]
+    Endpoints(#[from] OperateError),
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
 }
@@ -87,9 +94,15 @@ impl App {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
 
-        let endpoints = Endpoints::start(metrics.endpoints.clone());
-        endpoints.replace(endpoints_of_file).await?;
-        let placement = Placement::start(metrics.placement.clone());
+        let endpoints = start_endpoints(&config, metrics.endpoints.clone())?;
+        endpoints.seed(endpoints_of_file).await?;
+        let provision = config.control.provision;
+        let placement = Placement::start(provision, metrics.placement.clone());
+        let deployments = Deployments::start(DeploymentsParts {
+            endpoints: endpoints.clone(),
+            placement: placement.clone(),
+            config: config.control.clone(),
+        });
         let membership =
             Membership::start(config.membership, placement.clone(), metrics.membership.clone());
 
@@ -102,7 +115,12 @@ impl App {
                 config.membership,
                 config.body,
             )),
-            health: Health { endpoints, membership, placement },
+            desk: Data::new(ControlDesk::new(
+                endpoints.clone(),
+                config.body,
+                config.identity.clone(),
+            )),
+            health: Health { endpoints, membership, placement, deployments },
             bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
@@ -145,6 +163,18 @@ impl App {
     }
 }
 
+fn start_endpoints(config: &Config, metrics: EndpointMetrics) -> Result<Endpoints, RecordsError> {
+    let ControlConfig { max_endpoint_instances, max_records, records, .. } = &config.control;
+    let records = Arc::new(DatabaseRecords::open(records)?);
+    let settings = endpoints::Settings {
+        account_id: config.identity.account_id.clone(),
+        region: config.identity.region.clone(),
+        max_instances: *max_endpoint_instances,
+        max_records: *max_records,
+    };
+    Endpoints::start(records, settings, metrics)
+}
+
 fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
     let Config { http_threads, max_connections, client_stall, drain_timeout, .. } = shared.config;
     let http_threads = match http_threads {
@@ -156,6 +186,8 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
             .app_data(Data::new(shared.reception()))
             .app_data(Data::new(shared.bodies.clone()))
             .app_data(shared.registrar.clone())
+            .app_data(shared.desk.clone())
+            .app_data(Data::new(shared.health.deployments.clone()))
             .app_data(Data::new(shared.health.clone()))
             .app_data(shared.registry.clone())
             .configure(http::routes)
@@ -190,7 +222,7 @@ fn limit_stall_of(connection: &dyn Any, client_stall: Duration) {
 
 impl Shared {
     fn reception(&self) -> Reception {
-        let Health { endpoints, membership, placement } = &self.health;
+        let Health { endpoints, membership, placement, .. } = &self.health;
         let dispatch = Dispatch {
             placement: placement.clone(),
             membership: membership.clone(),

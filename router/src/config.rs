@@ -1,5 +1,9 @@
 //! Every flag of the router, with its default and the reason for it.
 
+mod control;
+
+pub use control::ControlConfig;
+
 use clap::Parser as _;
 use shared::{
     api::endpoints::{Endpoint, EndpointsFile},
@@ -15,7 +19,7 @@ pub struct Config {
     #[arg(long, env = "ROUTER_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// File with the endpoints and their variants (TOML). Without it, every endpoint is unknown.
+    /// File with endpoints and their variants (TOML) that are put there unless they are known.
     #[arg(long, env = "ROUTER_ENDPOINTS")]
     pub endpoints: Option<PathBuf>,
 
@@ -63,6 +67,8 @@ pub struct Config {
     pub instance: InstanceConfig,
     #[command(flatten)]
     pub membership: MembershipConfig,
+    #[command(flatten)]
+    pub control: ControlConfig,
 }
 
 /// Who the errors say we are.
@@ -245,6 +251,7 @@ impl Config {
             dispatch,
             instance,
             membership,
+            control,
         } = &self;
         if !listen.ip().is_loopback() && !allow_unauthenticated {
             return Err(InvalidConfig::Unauthenticated(*listen));
@@ -257,6 +264,7 @@ impl Config {
         ];
         let groups = body.relations().into_iter().chain(dispatch.relations());
         let groups = groups.chain(instance.relations()).chain(membership.relations());
+        let groups = groups.chain(control.relations());
         match own.into_iter().chain(groups).find(|(holds, ..)| !holds) {
             Some((_, flag, relation)) => Err(InvalidConfig::Relation(flag, relation)),
             None => Ok(self),

@@ -3,11 +3,26 @@
 pub mod request;
 pub mod invocations;
 pub mod answer;
+pub mod control;
 pub mod instances;
+pub mod fleets;
 pub mod health;
 pub mod error;
 
-use actix_web::web::{self, ServiceConfig, delete, get, post, put, resource};
+use crate::headers;
+use actix_web::{
+    guard::{Guard, fn_guard},
+    http::header::HeaderValue,
+    web::{self, ServiceConfig, delete, get, post, put, resource},
+};
+
+/// Calls of the control plane name their operation in a header.
+fn is_control_plane() -> impl Guard {
+    fn_guard(|ctx| {
+        let target = ctx.head().headers().get(&headers::TARGET).map(HeaderValue::as_bytes);
+        target.is_some_and(|it| it.starts_with(control::TARGET_PREFIX.as_bytes()))
+    })
+}
 
 /// The routes of the router. What their handlers need is in the application's data.
 pub fn routes(config: &mut ServiceConfig) {
@@ -23,6 +38,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(put().to(instances::heartbeat))
                 .route(delete().to(instances::goodbye)),
         )
+        .service(route("/manifold/v1/fleets").route(post().to(fleets::report)))
+        .service(route("/").route(post().guard(is_control_plane()).to(control::call)))
         .service(route("/ping").route(get().to(health::ping)))
         .service(route("/metrics").route(get().to(health::metrics)))
         .default_service(web::to(error::unknown_operation));

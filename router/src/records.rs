@@ -3,6 +3,7 @@
 //! [`Records`] is a small, durable map of tables; [`database`] is the one in a file. Whoever writes
 //! decides first and tells the world after, so that nothing was ever said that a crash takes back.
 
+pub mod catalog;
 pub mod database;
 
 use std::{fmt, sync::Arc};

@@ -2,7 +2,7 @@
 
 use super::invocations::Visit;
 use crate::{
-    actors::endpoints::Variant,
+    actors::endpoints::route::Variant,
     dispatch::Served,
     headers,
     instance::Instance,

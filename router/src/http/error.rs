@@ -37,8 +37,7 @@ const TIMED_OUT: &str = "Your invocation timed out while waiting for a response 
 #[derive(Debug)]
 pub struct Subject<'a> {
     pub endpoint: EndpointName,
-    /// `None` if the target model has no valid address.
-    pub artifact: Option<ArtifactAddress>,
+    pub artifact: ArtifactAddress,
     pub config: &'a DispatchConfig,
 }
 
@@ -73,8 +72,16 @@ struct ModelFailure {
 
 impl ApiError {
     /// The request says something wrong, or not enough, outside its body.
-    pub fn of_request(error: &InvalidRequest, id: &HeaderValue) -> Self {
+    pub fn of_request(error: &InvalidRequest, endpoint: &str, id: &HeaderValue) -> Self {
         match error {
+            InvalidRequest::NotMultiModel => Self::validation(&format!(
+                "Endpoint {endpoint} is not a multi-model endpoint and does not support target \
+                 model header."
+            )),
+            InvalidRequest::Address(error) => Self::validation(&format!(
+                "1 validation error detected: Value at 'targetModel' failed to satisfy \
+                 constraint: {error}"
+            )),
             InvalidRequest::NoTargetModel => {
                 let id = id.to_str().unwrap_or_default();
                 Self::validation(&format!("Request {id} is missing a target model header."))
@@ -90,6 +97,9 @@ impl ApiError {
         Self::validation(&match error {
             PickError::UnknownEndpoint(endpoint) => {
                 format!("Endpoint {endpoint} of account {account} not found.")
+            }
+            PickError::NoVariant(endpoint) => {
+                format!("Endpoint {endpoint} of account {account} has no variant with a weight.")
             }
             PickError::UnknownVariant(endpoint, variant) => {
                 format!("Variant {variant} of endpoint {endpoint} of account {account} not found.")
@@ -125,10 +135,6 @@ impl ApiError {
         identity: &IdentityConfig,
     ) -> Self {
         match error {
-            InvokeError::Address(error) => Self::validation(&format!(
-                "1 validation error detected: Value at 'targetModel' failed to satisfy \
-                 constraint: {error}"
-            )),
             InvokeError::NoInstance => {
                 Self::unavailable("No instance of the endpoint is in service.")
                     .with_retry_after(subject.config)
@@ -197,9 +203,8 @@ impl ApiError {
 
     fn no_artifact(subject: &Subject<'_>) -> Self {
         let place = match &subject.artifact {
-            Some(ArtifactAddress::S3 { bucket, key }) => format!("bucket: {bucket}, key: {key}"),
-            Some(ArtifactAddress::File { path }) => format!("path: {}", path.display()),
-            None => "unknown".to_owned(),
+            ArtifactAddress::S3 { bucket, key } => format!("bucket: {bucket}, key: {key}"),
+            ArtifactAddress::File { path } => format!("path: {}", path.display()),
         };
         Self::validation(&format!(
             "Failed to download model data({place}). Please ensure that there is an object \

@@ -3,10 +3,10 @@
 use super::{
     answer,
     error::{ApiError, Subject},
-    request::{self, Asked},
+    request::{self, Asked, InvalidRequest},
 };
 use crate::{
-    actors::endpoints::{Endpoints, Variant},
+    actors::endpoints::{Endpoints, route::Variant},
     body::BodyReader,
     config::IdentityConfig,
     dispatch::{Dispatch, Invocation, Served},
@@ -18,7 +18,11 @@ use actix_web::{
     http::header::{CONTENT_LENGTH, HeaderValue},
     web::{Data, Payload},
 };
-use shared::{id::EndpointName, telemetry::Chain};
+use shared::{
+    address::ArtifactAddress,
+    id::{EndpointName, VariantName},
+    telemetry::Chain,
+};
 use std::{error::Error, sync::Arc};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span, error};
@@ -101,10 +105,12 @@ impl Reception {
         id: &HeaderValue,
         visit: &mut Visit,
     ) -> Result<(Served, Arc<Variant>), Failure> {
-        let endpoint = request::endpoint_name(endpoint_of(request))
-            .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
+        let endpoint = request::endpoint_name(endpoint_of(request)).map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint_of(request), id))
+        })?;
         let (asked, variant) = self.ask(&endpoint, request, id)?;
         visit.variant = variant.metrics.clone();
+        artifact(&endpoint, &asked, &variant, id)?;
 
         let announced = request.headers().get(CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -113,15 +119,18 @@ impl Reception {
             Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config))
         })?;
 
+        // Once more: the body may have taken so long that the endpoint has other variants now.
+        let variant = self.pick(&endpoint, asked.target_variant.as_ref())?;
+        visit.variant = variant.metrics.clone();
+        let artifact = artifact(&endpoint, &asked, &variant, id)?;
         let invocation = Invocation {
             id: id.clone(),
             variant: Arc::clone(&variant),
-            target_model: asked.target_model.clone(),
+            artifact: artifact.clone(),
             forwarded: asked.forwarded,
             body,
         };
         let served = self.dispatch.invoke(invocation).await.map_err(|error| {
-            let artifact = variant.model_data_url.join(&asked.target_model).ok();
             let subject = Subject { endpoint, artifact, config: &self.dispatch.config };
             Failure::of(error, |it| ApiError::of_invoke(it, &subject, &self.identity))
         })?;
@@ -138,12 +147,36 @@ impl Reception {
         let asked = request::parse(request.headers());
         // An unknown endpoint is the better news, also where the headers are wrong as well.
         let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
-        let variant = self
-            .endpoints
-            .pick_variant(endpoint, target)
-            .map_err(|error| Failure::of(error, |it| ApiError::of_pick(it, &self.identity)))?;
-        let asked = asked.map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
+        let variant = self.pick(endpoint, target)?;
+        let asked = asked.map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
+        })?;
         Ok((asked, variant))
+    }
+
+    fn pick(
+        &self,
+        endpoint: &EndpointName,
+        target: Option<&VariantName>,
+    ) -> Result<Arc<Variant>, Failure> {
+        let picked = self.endpoints.pick_variant(endpoint, target);
+        picked.map_err(|error| Failure::of(error, |it| ApiError::of_pick(it, &self.identity)))
+    }
+}
+
+/// The artifact that is meant, or what is wrong with how it was asked for.
+fn artifact(
+    endpoint: &EndpointName,
+    asked: &Asked,
+    variant: &Variant,
+    id: &HeaderValue,
+) -> Result<ArtifactAddress, Failure> {
+    let refused = |error| Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id));
+    match variant.artifacts.address(asked.target_model.as_ref()) {
+        Some(Ok(artifact)) => Ok(artifact),
+        Some(Err(error)) => Err(refused(InvalidRequest::Address(error))),
+        None if asked.target_model.is_some() => Err(refused(InvalidRequest::NotMultiModel)),
+        None => Err(refused(InvalidRequest::NoTargetModel)),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Router {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
-    _endpoints: Option<tempfile::NamedTempFile>,
+    _files: Option<(tempfile::NamedTempFile, tempfile::TempDir)>,
 }
 
 impl Router {
@@ -51,7 +51,9 @@ impl Router {
         std::fs::write(endpoints.path(), ENDPOINTS).expect("writable");
         let path = endpoints.path().to_str().expect("UTF-8");
         let mut all = vec!["router", "--listen", "127.0.0.1:0", "--http-threads", "1"];
-        all.extend(["--endpoints", path]);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let records = folder.path().join("records.redb").display().to_string();
+        all.extend(["--endpoints", path, "--records", &records]);
         all.extend(flags);
         if !flags.contains(&"--lease-ms") {
             // Instances here send one heartbeat.
@@ -68,12 +70,17 @@ impl Router {
             };
             app.run_until(stop).await.expect("runs");
         });
-        Self { address, stop: Some(stop), running: Some(running), _endpoints: Some(endpoints) }
+        Self {
+            address,
+            stop: Some(stop),
+            running: Some(running),
+            _files: Some((endpoints, folder)),
+        }
     }
 
     /// A router in a process of its own.
     pub(crate) fn of_process(address: SocketAddr) -> Self {
-        Self { address, stop: None, running: None, _endpoints: None }
+        Self { address, stop: None, running: None, _files: None }
     }
 
     /// Starts a router with these instances in service.
