@@ -19,6 +19,7 @@ pub mod actors;
 pub mod policy;
 pub mod instance_client;
 pub mod instance;
+pub mod control;
 pub mod auth;
 pub mod headers;
 pub mod sockets;
