@@ -16,7 +16,7 @@ use crate::{
     zoo::{self, Made},
 };
 use anyhow::Context as _;
-use std::{path::Path, time::Duration};
+use std::{cell::Cell, path::Path, time::Duration};
 use tokio::time::timeout;
 
 /// How long SIGKILL may take to empty the process table.
@@ -57,6 +57,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
         machine: measure(args.memory_budget, args.workers)?,
         max_instances: args.max_instances.max(args.workers),
     };
+    let is_ready = Cell::new(false);
     let serve = with_cluster(plan, &mut signals, async |cluster| {
         let n_models = if args.no_models {
             create_bucket(cluster).await?;
@@ -66,10 +67,13 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
         };
         create_endpoint(cluster, args.workers).await?;
         welcome(cluster.client(), cluster, n_models);
+        is_ready.set(true);
         std::future::pending().await
     });
     // Boxed: starting a cluster holds a lot at a time.
-    Box::pin(serve).await
+    let ended = Box::pin(serve).await?;
+    // A signal is how it is meant to end, once it has begun.
+    Ok(if is_ready.get() { ended } else { Ended::Killed })
 }
 
 /// Starts a cluster and does something with it, until that is done or a signal comes; then stops the

@@ -28,7 +28,7 @@ impl Client {
     /// Asks a model of the test endpoint. Only a missing answer is an error.
     pub async fn try_invoke(&self, model: &str, body: &[u8]) -> Result<TestAnswer, ClientError> {
         let invocation = Invocation {
-            endpoint: driver::cluster::ENDPOINT.parse().expect("the name is valid"),
+            endpoint: driver::endpoint::ENDPOINT.parse().expect("the name is valid"),
             target_model: model.parse().expect("the test names a valid model"),
             content_type: Some("application/octet-stream".to_owned()),
             accept: None,

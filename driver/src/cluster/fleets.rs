@@ -92,12 +92,6 @@ impl Fleets {
         (&mut self.task).await.unwrap_or_default()
     }
 
-    /// Kills every worker and returns when they are gone.
-    pub(super) async fn kill(mut self) {
-        self.killer().give();
-        let _killed = (&mut self.task).await;
-    }
-
     pub(super) fn killer(&self) -> KillOrder {
         KillOrder(self.orders.clone())
     }
@@ -169,9 +163,11 @@ impl Keeper {
             .flat_map(|fleet| (0..fleet.n_instances).map(move |idx| (name(fleet, idx), fleet)))
             .collect();
         let instances = std::mem::take(&mut self.instances).into_iter();
-        let drained = |(name, instance): (String, Instance)| match wanted.contains_key(&name) {
-            true => (name, instance),
-            false => (name, instance.drain(DRAIN_GRACE, self.tell.clone())),
+        let drained = |(name, instance): (String, Instance)| {
+            if wanted.contains_key(&name) {
+                return (name, instance);
+            }
+            (name, instance.drain(DRAIN_GRACE, self.tell.clone()))
         };
         self.instances = instances.map(drained).collect();
         let missing: Vec<_> =

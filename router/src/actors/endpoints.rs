@@ -19,7 +19,7 @@ pub mod route;
 use super::Unavailable;
 use crate::{
     control::{
-        self, Context, Outcome,
+        Context, Outcome, Request,
         arn::ResourceKind,
         catalog::{self, Catalog, Change, Endpoint, Timestamp},
         error::ControlError,
@@ -31,7 +31,6 @@ use crate::{
 };
 use actix::prelude::*;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use route::{Routes, Variant};
 use serde_json::Value;
 use shared::{
@@ -79,14 +78,13 @@ pub struct Settings {
 }
 
 /// A call of the control plane.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Call {
-    /// `CreateModel`, …
-    pub operation: String,
-    /// JSON.
-    pub body: Bytes,
+    pub request: Request,
     /// The region that the caller means: that of new ARNs.
     pub region: String,
+    /// Under which names the caller reaches us, and so our store.
+    pub own_hosts: Vec<String>,
 }
 
 /// Why a call of the control plane was not done.
@@ -124,7 +122,7 @@ impl Endpoints {
 
     /// Does one operation of the control plane. A change is durable and visible when this returns.
     pub async fn operate(&self, call: Call) -> Result<Value, OperateError> {
-        if control::is_read(&call.operation) {
+        if call.request.is_read() {
             let outcome = call.decide(&self.catalog(), &self.config);
             return outcome.map(|outcome| outcome.output).map_err(OperateError::Refused);
         }
@@ -192,14 +190,15 @@ impl Endpoints {
 impl Call {
     fn decide(&self, catalog: &Catalog, config: &Settings) -> Result<Outcome, ControlError> {
         let context = Context {
-            region: self.region.clone(),
-            account_id: config.account_id.clone(),
+            region: &self.region,
+            account_id: &config.account_id,
             now: now(),
             max_instances: config.max_instances,
             max_records: config.max_records,
+            own_hosts: &self.own_hosts,
             new_fleet: &new_fleet,
         };
-        control::operate(&self.operation, &self.body, catalog, &context)
+        self.request.operate(catalog, &context)
     }
 }
 
@@ -258,7 +257,7 @@ impl Handler<Operate> for EndpointsActor {
         let catalog = Arc::clone(&self.published.load().catalog);
         let outcome = call.decide(&catalog, &self.config).map_err(OperateError::Refused)?;
         self.commit(&catalog, outcome.changes)?;
-        info!(operation = call.operation, "control plane changed");
+        info!(operation = call.request.operation(), "control plane changed");
         Ok(outcome.output)
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     auth::scope::CredentialScope,
     body::{BodyError, BodyReader},
     config::{BodyConfig, IdentityConfig},
-    control::error::ControlError,
+    control::{Request, error::ControlError},
     headers,
 };
 use actix_web::{
@@ -55,8 +55,11 @@ impl ControlDesk {
         let operation = target.and_then(|it| it.strip_prefix(TARGET_PREFIX)).unwrap_or_default();
         let body = self.bodies.read(payload, None).await?;
         let scope = CredentialScope::of(request.headers(), request.query_string());
-        let region = scope.map_or_else(|| self.identity.region.clone(), |scope| scope.region);
-        let call = Call { operation: operation.to_owned(), body: body.bytes.clone(), region };
+        let call = Call {
+            request: Request::parse(operation, &body.bytes)?,
+            region: scope.map_or_else(|| self.identity.region.clone(), |scope| scope.region),
+            own_hosts: vec![request.connection_info().host().to_owned()],
+        };
         Ok(self.endpoints.operate(call).await?)
     }
 }
@@ -66,6 +69,8 @@ impl ControlDesk {
 enum Failure {
     #[error(transparent)]
     Body(#[from] BodyError),
+    #[error(transparent)]
+    Refused(#[from] ControlError),
     #[error(transparent)]
     Operate(#[from] OperateError),
 }
@@ -99,7 +104,7 @@ pub async fn call(
 
 fn refusal(failure: &Failure) -> (StatusCode, ControlError) {
     let error = match failure {
-        Failure::Operate(OperateError::Refused(error)) => error.clone(),
+        Failure::Refused(error) | Failure::Operate(OperateError::Refused(error)) => error.clone(),
         Failure::Operate(OperateError::Records(_) | OperateError::Unavailable(_)) => {
             ControlError::internal()
         }

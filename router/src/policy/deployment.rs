@@ -82,7 +82,7 @@ pub fn next_step(
     now: Timestamp,
 ) -> Option<Step> {
     if endpoint.status == EndpointStatus::Deleting {
-        let mut variants = deployments(endpoint).flat_map(|it| &it.variants);
+        let mut variants = endpoint.deployments().flat_map(|it| &it.variants);
         return variants.all(|it| seen(&it.fleet).is_gone).then_some(Step::Remove);
     }
     if let Some(pending) = &endpoint.pending {
@@ -106,9 +106,6 @@ fn pending_step(
     patience: Duration,
     now: Timestamp,
 ) -> Option<Step> {
-    if let Some(flaw) = pending.variants.iter().find_map(flaw) {
-        return Some(Step::Fail(flaw));
-    }
     let is_ready = |variant: &DeployedVariant| {
         let n_in_service = seen(&variant.fleet).n_in_service;
         match provision {
@@ -140,17 +137,6 @@ fn pending_step(
             unhealthy(variant, &failure)
         }
     }))
-}
-
-/// What no instance could mend.
-fn flaw(variant: &DeployedVariant) -> Option<String> {
-    variant.model_data_url.is_empty().then(|| {
-        format!(
-            "The container for production variant {} has no ModelDataUrl. Manifold's worker serves \
-             models from there; it does not run images.",
-            variant.name
-        )
-    })
 }
 
 /// As SageMaker words it; what follows is ours.
@@ -232,10 +218,6 @@ fn retire(endpoint: &mut Endpoint, deployment: Option<Deployment>, now: Timestam
 
 fn fleets<'a>(deployments: impl Iterator<Item = &'a Deployment>) -> BTreeSet<FleetId> {
     deployments.flat_map(|it| &it.variants).map(|it| it.fleet.clone()).collect()
-}
-
-fn deployments(endpoint: &Endpoint) -> impl Iterator<Item = &Deployment> {
-    endpoint.active.iter().chain(&endpoint.pending).chain(&endpoint.retired)
 }
 
 fn is_past(retired: &Deployment, now: Timestamp) -> bool {
