@@ -9,11 +9,12 @@ use crate::{
     body::BodyReader,
     config::{Config, InvalidConfig},
     dispatch::Dispatch,
-    http::{self, health::Health, instances::Registrar, invocations::Reception},
+    http::{self, health::Health, instances::Registrar, invocations::Reception, store::Store},
     instance_client::InstanceClient,
     metrics::Metrics,
     policy::retry::{RetryAllowance, RetryBudget},
     sockets,
+    store_client::StoreClient,
 };
 use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
 use prometheus_client::registry::Registry;
@@ -25,7 +26,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, interval};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, interval},
+};
 use tracing::{debug, error, info};
 
 /// How often `run_until` looks whether all actors live. Nothing waits for it but the exit.
@@ -56,6 +60,7 @@ struct Shared {
     metrics: Metrics,
     registrar: Data<Registrar>,
     registry: Data<Registry>,
+    store_places: Arc<Semaphore>,
     started: Instant,
 }
 
@@ -106,6 +111,7 @@ impl App {
             bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
+            store_places: Arc::new(Semaphore::new(config.store.max_store_requests)),
             started: Instant::now(),
             metrics,
             config,
@@ -155,6 +161,7 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
         actix_web::App::new()
             .app_data(Data::new(shared.reception()))
             .app_data(Data::new(shared.bodies.clone()))
+            .app_data(Data::<Store>::new(shared.store()))
             .app_data(shared.registrar.clone())
             .app_data(Data::new(shared.health.clone()))
             .app_data(shared.registry.clone())
@@ -189,6 +196,10 @@ fn limit_stall_of(connection: &dyn Any, client_stall: Duration) {
 }
 
 impl Shared {
+    fn store(&self) -> Store {
+        StoreClient::new(&self.config.store, Arc::clone(&self.store_places))
+    }
+
     fn reception(&self) -> Reception {
         let Health { endpoints, membership, placement } = &self.health;
         let dispatch = Dispatch {

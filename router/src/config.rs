@@ -1,5 +1,9 @@
 //! Every flag of the router, with its default and the reason for it.
 
+mod store;
+
+pub use store::StoreConfig;
+
 use clap::Parser as _;
 use shared::{
     api::endpoints::{Endpoint, EndpointsFile},
@@ -63,6 +67,8 @@ pub struct Config {
     pub instance: InstanceConfig,
     #[command(flatten)]
     pub membership: MembershipConfig,
+    #[command(flatten)]
+    pub store: StoreConfig,
 }
 
 /// Who the errors say we are.
@@ -245,6 +251,7 @@ impl Config {
             dispatch,
             instance,
             membership,
+            store,
         } = &self;
         if !listen.ip().is_loopback() && !allow_unauthenticated {
             return Err(InvalidConfig::Unauthenticated(*listen));
@@ -257,6 +264,7 @@ impl Config {
         ];
         let groups = body.relations().into_iter().chain(dispatch.relations());
         let groups = groups.chain(instance.relations()).chain(membership.relations());
+        let groups = groups.chain(store.relations());
         match own.into_iter().chain(groups).find(|(holds, ..)| !holds) {
             Some((_, flag, relation)) => Err(InvalidConfig::Relation(flag, relation)),
             None => Ok(self),

@@ -1,19 +1,33 @@
 //! The route table: one line per route.
 
+pub mod front;
 pub mod request;
 pub mod invocations;
 pub mod answer;
 pub mod instances;
 pub mod health;
+pub mod store;
+pub mod query;
+mod sts;
+mod iam;
 pub mod error;
 
-use actix_web::web::{self, ServiceConfig, delete, get, post, put, resource};
+use actix_web::{
+    guard::fn_guard,
+    web::{self, ServiceConfig, delete, get, post, put, resource, scope},
+};
 
 /// The routes of the router. What their handlers need is in the application's data.
 pub fn routes(config: &mut ServiceConfig) {
     let wrong_method = || web::to(error::wrong_method);
     let route = |path| resource(path).default_service(wrong_method());
+    // What a request was signed for comes before what its path looks like.
+    let for_store = scope("").guard(fn_guard(front::is_for_store));
+    let for_sts_or_iam = scope("").guard(fn_guard(front::is_query));
     config
+        .service(for_store.default_service(web::to(store::pass)))
+        // The control plane's place: a scope guarded by `front::is_for_control_plane`.
+        .service(for_sts_or_iam.default_service(web::to(query::call)))
         .service(
             route("/endpoints/{endpoint:[^/]*}/invocations").route(post().to(invocations::invoke)),
         )
