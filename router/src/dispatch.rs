@@ -27,7 +27,7 @@ use crate::{
 };
 use awc::http::header::{HeaderName, HeaderValue};
 use shared::{address::InvalidAddress, api::error::ErrorKind, id::TargetModel, telemetry::Chain};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -40,6 +40,8 @@ pub struct Invocation {
     /// Those of the client's headers that models may see.
     pub forwarded: Vec<(HeaderName, HeaderValue)>,
     pub body: Body,
+    /// Time from here to the head of the answer.
+    pub within: Duration,
 }
 
 /// What an invocation needs on its way. One per HTTP thread.
@@ -87,7 +89,7 @@ impl Dispatch {
     /// sent again.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Served, InvokeError> {
         let began = Instant::now();
-        let deadline = began + self.config.deadline;
+        let deadline = began + invocation.within;
         let variant = &invocation.variant;
         // The key of placement: two endpoints with the same artifact share its replica.
         let key = variant.model_data_url.join(&invocation.target_model)?.to_string();

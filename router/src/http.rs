@@ -4,6 +4,7 @@ pub mod front;
 pub mod request;
 pub mod invocations;
 pub mod answer;
+pub mod response_stream;
 pub mod instances;
 pub mod health;
 pub mod store;
@@ -30,6 +31,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(for_sts_or_iam.default_service(web::to(query::call)))
         .service(
             route("/endpoints/{endpoint:[^/]*}/invocations").route(post().to(invocations::invoke)),
+        )
+        .service(
+            route("/endpoints/{endpoint:[^/]*}/invocations-response-stream")
+                .route(post().to(response_stream::invoke)),
         )
         .service(route("/manifold/v1/instances").route(get().to(instances::list)))
         .service(
