@@ -2,7 +2,7 @@
 
 mod store;
 
-pub use store::StoreConfig;
+pub use store::{ObjectsConfig, StoreConfig};
 
 use clap::Parser as _;
 use shared::{
@@ -69,6 +69,8 @@ pub struct Config {
     pub membership: MembershipConfig,
     #[command(flatten)]
     pub store: StoreConfig,
+    #[command(flatten)]
+    pub objects: ObjectsConfig,
 }
 
 /// Who the errors say we are.
@@ -252,6 +254,7 @@ impl Config {
             instance,
             membership,
             store,
+            objects: _,
         } = &self;
         if !listen.ip().is_loopback() && !allow_unauthenticated {
             return Err(InvalidConfig::Unauthenticated(*listen));

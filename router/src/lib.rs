@@ -23,6 +23,7 @@ pub mod policy;
 pub mod instance_client;
 pub mod instance;
 pub mod store_client;
+pub mod objects;
 pub mod auth;
 pub mod headers;
 pub mod sockets;

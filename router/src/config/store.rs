@@ -1,4 +1,4 @@
-//! Flags of S3 on the router's port.
+//! Flags of S3: the store behind the router's port, and the one that the router itself uses.
 
 use super::{Relation, millis};
 use actix_web::http::Uri;
@@ -20,6 +20,19 @@ pub struct StoreConfig {
     /// How long nothing may move in an S3 request, either way: as long as stock clients wait.
     #[arg(long = "store-idle-ms", env = "ROUTER_STORE_IDLE_MS", default_value = "60000", value_parser = millis)]
     pub store_idle: Duration,
+}
+
+/// The router's own way to S3: what invocations read and write there, and whether models are there.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ObjectsConfig {
+    /// The S3 endpoint, if it is not Amazon's. Credentials come from the environment, a profile or
+    /// the machine, as for any SDK.
+    #[arg(long, env = "ROUTER_S3_ENDPOINT")]
+    pub s3_endpoint: Option<String>,
+
+    /// The S3 region, if the environment does not say.
+    #[arg(long, env = "ROUTER_S3_REGION")]
+    pub s3_region: Option<String>,
 }
 
 fn store_url(text: &str) -> Result<Uri, String> {
