@@ -20,6 +20,7 @@ pub mod body;
 pub mod dispatch;
 pub mod actors;
 pub mod policy;
+pub mod records;
 pub mod instance_client;
 pub mod instance;
 pub mod store_client;
