@@ -12,12 +12,15 @@ use crate::{
     dispatch::Dispatch,
     http::{
         self, control::ControlDesk, health::Health, instances::Registrar, invocations::Reception,
+        store::Store,
     },
     instance_client::InstanceClient,
     metrics::{EndpointMetrics, Metrics},
+    objects::Objects,
     policy::retry::{RetryAllowance, RetryBudget},
     records::{RecordsError, database::DatabaseRecords},
     sockets,
+    store_client::StoreClient,
 };
 use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
 use prometheus_client::registry::Registry;
@@ -29,7 +32,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, interval};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, interval},
+};
 use tracing::{debug, error, info};
 
 /// How often `run_until` looks whether all actors live. Nothing waits for it but the exit.
@@ -61,6 +67,7 @@ struct Shared {
     registrar: Data<Registrar>,
     desk: Data<ControlDesk>,
     registry: Data<Registry>,
+    store_places: Arc<Semaphore>,
     started: Instant,
 }
 
@@ -115,15 +122,12 @@ impl App {
                 config.membership,
                 config.body,
             )),
-            desk: Data::new(ControlDesk::new(
-                endpoints.clone(),
-                config.body,
-                config.identity.clone(),
-            )),
+            desk: Data::new(desk(&config, endpoints.clone())),
             health: Health { endpoints, membership, placement, deployments },
             bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
+            store_places: Arc::new(Semaphore::new(config.store.max_store_requests)),
             started: Instant::now(),
             metrics,
             config,
@@ -163,6 +167,12 @@ impl App {
     }
 }
 
+fn desk(config: &Config, endpoints: Endpoints) -> ControlDesk {
+    let looks = !config.control.allow_empty_model_data;
+    let objects = looks.then(|| Objects::new(config.objects.clone()));
+    ControlDesk::new(endpoints, objects, config)
+}
+
 fn start_endpoints(config: &Config, metrics: EndpointMetrics) -> Result<Endpoints, RecordsError> {
     let ControlConfig { max_endpoint_instances, max_records, records, .. } = &config.control;
     let records = Arc::new(DatabaseRecords::open(records)?);
@@ -185,6 +195,7 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
         actix_web::App::new()
             .app_data(Data::new(shared.reception()))
             .app_data(Data::new(shared.bodies.clone()))
+            .app_data(Data::<Store>::new(shared.store()))
             .app_data(shared.registrar.clone())
             .app_data(shared.desk.clone())
             .app_data(Data::new(shared.health.deployments.clone()))
@@ -221,6 +232,10 @@ fn limit_stall_of(connection: &dyn Any, client_stall: Duration) {
 }
 
 impl Shared {
+    fn store(&self) -> Store {
+        StoreClient::new(&self.config.store, Arc::clone(&self.store_places))
+    }
+
     fn reception(&self) -> Reception {
         let Health { endpoints, membership, placement, .. } = &self.health;
         let dispatch = Dispatch {

@@ -1,8 +1,10 @@
 //! Every flag of the router, with its default and the reason for it.
 
 mod control;
+mod store;
 
 pub use control::ControlConfig;
+pub use store::{ObjectsConfig, StoreConfig};
 
 use clap::Parser as _;
 use shared::{
@@ -69,6 +71,10 @@ pub struct Config {
     pub membership: MembershipConfig,
     #[command(flatten)]
     pub control: ControlConfig,
+    #[command(flatten)]
+    pub store: StoreConfig,
+    #[command(flatten)]
+    pub objects: ObjectsConfig,
 }
 
 /// Who the errors say we are.
@@ -252,6 +258,8 @@ impl Config {
             instance,
             membership,
             control,
+            store,
+            objects: _,
         } = &self;
         if !listen.ip().is_loopback() && !allow_unauthenticated {
             return Err(InvalidConfig::Unauthenticated(*listen));
@@ -264,7 +272,7 @@ impl Config {
         ];
         let groups = body.relations().into_iter().chain(dispatch.relations());
         let groups = groups.chain(instance.relations()).chain(membership.relations());
-        let groups = groups.chain(control.relations());
+        let groups = groups.chain(control.relations()).chain(store.relations());
         match own.into_iter().chain(groups).find(|(holds, ..)| !holds) {
             Some((_, flag, relation)) => Err(InvalidConfig::Relation(flag, relation)),
             None => Ok(self),

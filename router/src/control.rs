@@ -11,4 +11,4 @@ pub mod arn;
 pub mod error;
 pub mod seed;
 
-pub use operations::{Context, Outcome, Request};
+pub use operations::{Context, Outcome, Request, model_data_urls};

@@ -27,7 +27,7 @@ use crate::{
 };
 use awc::http::header::{HeaderName, HeaderValue};
 use shared::{address::ArtifactAddress, api::error::ErrorKind, id::FleetId, telemetry::Chain};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -41,6 +41,8 @@ pub struct Invocation {
     /// Those of the client's headers that models may see.
     pub forwarded: Vec<(HeaderName, HeaderValue)>,
     pub body: Body,
+    /// Time from here to the head of the answer.
+    pub within: Duration,
 }
 
 /// What an invocation needs on its way. One per HTTP thread.
@@ -90,7 +92,7 @@ impl Dispatch {
     /// sent again.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Served, InvokeError> {
         let began = Instant::now();
-        let deadline = began + self.config.deadline;
+        let deadline = began + invocation.within;
         let variant = &invocation.variant;
         let key = invocation.artifact.to_string();
         let artifact = HeaderValue::from_bytes(key.as_bytes())

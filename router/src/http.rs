@@ -1,36 +1,43 @@
 //! The route table: one line per route.
 
+pub mod front;
 pub mod request;
 pub mod invocations;
 pub mod answer;
 pub mod control;
+pub mod response_stream;
 pub mod instances;
 pub mod fleets;
 pub mod health;
+pub mod store;
+pub mod query;
+mod sts;
+mod iam;
 pub mod error;
 
-use crate::headers;
 use actix_web::{
-    guard::{Guard, fn_guard},
-    http::header::HeaderValue,
-    web::{self, ServiceConfig, delete, get, post, put, resource},
+    guard::fn_guard,
+    web::{self, ServiceConfig, delete, get, post, put, resource, scope},
 };
-
-/// Calls of the control plane name their operation in a header.
-fn is_control_plane() -> impl Guard {
-    fn_guard(|ctx| {
-        let target = ctx.head().headers().get(&headers::TARGET).map(HeaderValue::as_bytes);
-        target.is_some_and(|it| it.starts_with(control::TARGET_PREFIX.as_bytes()))
-    })
-}
 
 /// The routes of the router. What their handlers need is in the application's data.
 pub fn routes(config: &mut ServiceConfig) {
     let wrong_method = || web::to(error::wrong_method);
     let route = |path| resource(path).default_service(wrong_method());
+    // What a request was signed for comes before what its path looks like.
+    let for_store = scope("").guard(fn_guard(front::is_for_store));
+    let for_control_plane = scope("").guard(fn_guard(front::is_for_control_plane));
+    let for_sts_or_iam = scope("").guard(fn_guard(front::is_query));
     config
+        .service(for_store.default_service(web::to(store::pass)))
+        .service(for_control_plane.default_service(web::to(control::call)))
+        .service(for_sts_or_iam.default_service(web::to(query::call)))
         .service(
             route("/endpoints/{endpoint:[^/]*}/invocations").route(post().to(invocations::invoke)),
+        )
+        .service(
+            route("/endpoints/{endpoint:[^/]*}/invocations-response-stream")
+                .route(post().to(response_stream::invoke)),
         )
         .service(route("/manifold/v1/instances").route(get().to(instances::list)))
         .service(
@@ -39,7 +46,6 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(delete().to(instances::goodbye)),
         )
         .service(route("/manifold/v1/fleets").route(post().to(fleets::report)))
-        .service(route("/").route(post().guard(is_control_plane()).to(control::call)))
         .service(route("/ping").route(get().to(health::ping)))
         .service(route("/metrics").route(get().to(health::metrics)))
         .default_service(web::to(error::unknown_operation));

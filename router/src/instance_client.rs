@@ -11,7 +11,7 @@ pub mod answer;
 pub mod connection;
 pub mod prober;
 pub mod releaser;
-mod clients;
+pub(crate) mod clients;
 
 use self::{answer::Answer, clients::Clients, connection::EndOfStream, prober::is_ours};
 use crate::{config::InstanceConfig, headers, instance::Instance};
@@ -143,7 +143,9 @@ impl InstanceClient {
         let sending = self.send(instance, outbound, patience);
         let sent = unless_lost(instance, deadline, sending).await?;
         let response = sent.map_err(instance_error)?;
-        let answer = Answer::new(response, self.end_of_stream.clone(), &self.config);
+        let InstanceConfig { max_answer_bytes, answer_idle, .. } = self.config;
+        let end_of_stream = self.end_of_stream.clone();
+        let answer = Answer::new(response, end_of_stream, max_answer_bytes, answer_idle);
         if !answer.status().is_success() {
             let refusal = unless_lost(instance, deadline, refusal(answer)).await?;
             return Err(InstanceError::Refused(refusal));

@@ -33,6 +33,10 @@ pub struct ControlConfig {
     #[arg(long, env = "ROUTER_MAX_RECORDS", default_value = "10000")]
     pub max_records: usize,
 
+    /// Creates models although nothing lies below their `ModelDataUrl` yet; SageMaker refuses them.
+    #[arg(long, env = "ROUTER_ALLOW_EMPTY_MODEL_DATA")]
+    pub allow_empty_model_data: bool,
+
     /// How long an endpoint may take to get its instances before it fails. Without it: 5 s in a
     /// pool, 2 min with a launcher.
     #[arg(long = "deployment-patience-ms", env = "ROUTER_DEPLOYMENT_PATIENCE_MS", value_parser = millis)]
@@ -53,6 +57,7 @@ impl ControlConfig {
             provision: _,
             max_endpoint_instances,
             max_records,
+            allow_empty_model_data: _,
             deployment_patience: _,
         } = self;
         [

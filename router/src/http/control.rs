@@ -5,9 +5,10 @@ use crate::{
     actors::endpoints::{Call, Endpoints, OperateError},
     auth::scope::CredentialScope,
     body::{BodyError, BodyReader},
-    config::{BodyConfig, IdentityConfig},
-    control::{Request, error::ControlError},
+    config::{BodyConfig, Config, IdentityConfig},
+    control::{Request, error::ControlError, model_data_urls},
     headers,
+    objects::Objects,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -17,11 +18,16 @@ use actix_web::{
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::Value;
 use shared::telemetry::Chain;
-use tracing::{debug, error};
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::{debug, error, warn};
 
 /// The longest call that makes sense: 15 containers with 32 KB of environment each, and as much
 /// again for what they are called.
 const MAX_BODY_BYTES: u64 = 1024 * 1024;
+
+/// How long the store may take to say whether there are any models.
+const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Calls that are read at the same time.
 const MAX_CALLS: u64 = 64;
@@ -37,13 +43,16 @@ pub struct ControlDesk {
     endpoints: Endpoints,
     bodies: BodyReader,
     identity: IdentityConfig,
+    /// Where `CreateModel` looks whether there are any models; `None`: it does not.
+    objects: Option<Objects>,
 }
 
 impl ControlDesk {
-    pub fn new(endpoints: Endpoints, bodies: BodyConfig, identity: IdentityConfig) -> Self {
+    pub fn new(endpoints: Endpoints, objects: Option<Objects>, config: &Config) -> Self {
         let (max_bytes, budget_bytes) = (MAX_BODY_BYTES, MAX_BODY_BYTES * MAX_CALLS);
-        let bodies = BodyConfig { max_bytes, budget_bytes, ..bodies };
-        Self { endpoints, bodies: BodyReader::new(bodies, Gauge::default()), identity }
+        let bodies = BodyConfig { max_bytes, budget_bytes, ..config.body };
+        let bodies = BodyReader::new(bodies, Gauge::default());
+        Self { endpoints, bodies, identity: config.identity.clone(), objects }
     }
 
     async fn operate(
@@ -60,7 +69,33 @@ impl ControlDesk {
             region: scope.map_or_else(|| self.identity.region.clone(), |scope| scope.region),
             own_hosts: vec![request.connection_info().host().to_owned()],
         };
+        if call.request.operation() == "CreateModel" {
+            self.check_model_data(&call).await?;
+        }
         Ok(self.endpoints.operate(call).await?)
+    }
+}
+
+impl ControlDesk {
+    /// Refuses a model of which nothing lies where it says, as SageMaker does.
+    async fn check_model_data(&self, call: &Call) -> Result<(), ControlError> {
+        let Some(objects) = &self.objects else { return Ok(()) };
+        for data in model_data_urls(call.request.input(), &call.own_hosts)? {
+            let url = String::from(data.url);
+            let Some((bucket, prefix)) =
+                url.strip_prefix("s3://").and_then(|it| it.split_once('/'))
+            else {
+                continue;
+            };
+            match timeout(STORE_PATIENCE, objects.has_objects(bucket, prefix)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return Err(ControlError::no_model_data(&url)),
+                // It may be there: only a definite answer refuses a model.
+                Ok(Err(error)) => warn!(url, error = %Chain(&error), "model data not looked for"),
+                Err(_) => warn!(url, "model data not looked for: the store did not answer in time"),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +110,7 @@ enum Failure {
     Operate(#[from] OperateError),
 }
 
-/// `POST /`
+/// `POST`, on any path
 pub async fn call(
     request: HttpRequest,
     mut payload: Payload,

@@ -15,7 +15,7 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CONTENT_LENGTH, HeaderValue},
+    http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue},
     web::{Data, Payload},
 };
 use shared::{
@@ -39,21 +39,42 @@ pub struct Reception {
     pub unknown: VariantMetrics,
 }
 
+/// What differs between the operations that invoke a model and wait for its answer.
+#[derive(Clone, Copy)]
+pub(super) struct Operation {
+    /// Reads what the request says outside its body.
+    pub(super) parse: fn(&HeaderMap) -> Result<Asked, InvalidRequest>,
+    /// Makes the client's response of an answer whose head has come.
+    pub(super) respond: fn(Served, HeaderValue, &Variant, Visit) -> HttpResponse,
+}
+
 /// `POST /endpoints/{endpoint}/invocations`
 pub async fn invoke(
     request: HttpRequest,
-    mut payload: Payload,
+    payload: Payload,
     reception: Data<Reception>,
 ) -> HttpResponse {
+    let operation = Operation { parse: request::parse, respond: answer::response };
+    serve(operation, &request, payload, &reception).await
+}
+
+pub(super) async fn serve(
+    operation: Operation,
+    request: &HttpRequest,
+    mut payload: Payload,
+    reception: &Reception,
+) -> HttpResponse {
     let id = new_request_id();
-    let mut visit = Visit::begin(&reception);
+    let mut visit = Visit::begin(reception);
     // A span costs nothing where its level is off, as it is by default.
-    let span = debug_span!("invocation", invocation_id = ?id, endpoint = endpoint_of(&request));
-    let received = reception.receive(&request, &mut payload, &id, &mut visit);
+    let span = debug_span!("invocation", invocation_id = ?id, endpoint = endpoint_of(request));
+    let asked = (operation.parse)(request.headers());
+    let inbound = Inbound { request, asked, id: &id };
+    let received = reception.receive(inbound, &mut payload, &mut visit);
     match received.instrument(span).await {
-        Ok((served, variant)) => answer::response(served, id, &variant, visit),
+        Ok((served, variant)) => (operation.respond)(served, id, &variant, visit),
         Err(failure) => {
-            failure.log(&request, &id);
+            failure.log(request, &id);
             visit.ends(failure.answer.outcome());
             if failure.answer.is_worth_reading() {
                 reception.bodies.drain(&mut payload).await;
@@ -63,8 +84,15 @@ pub async fn invoke(
     }
 }
 
+/// A request, but for its body.
+struct Inbound<'a> {
+    request: &'a HttpRequest,
+    asked: Result<Asked, InvalidRequest>,
+    id: &'a HeaderValue,
+}
+
 /// The endpoint's name as it stands in the path.
-fn endpoint_of(request: &HttpRequest) -> &str {
+pub(super) fn endpoint_of(request: &HttpRequest) -> &str {
     request.match_info().get("endpoint").unwrap_or_default()
 }
 
@@ -100,15 +128,15 @@ impl Failure {
 impl Reception {
     async fn receive(
         &self,
-        request: &HttpRequest,
+        inbound: Inbound<'_>,
         payload: &mut Payload,
-        id: &HeaderValue,
         visit: &mut Visit,
     ) -> Result<(Served, Arc<Variant>), Failure> {
-        let endpoint = request::endpoint_name(endpoint_of(request)).map_err(|error| {
-            Failure::of(error, |it| ApiError::of_request(it, endpoint_of(request), id))
-        })?;
-        let (asked, variant) = self.ask(&endpoint, request, id)?;
+        let Inbound { request, asked, id } = inbound;
+        let name = endpoint_of(request);
+        let endpoint = request::endpoint_name(name)
+            .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, name, id)))?;
+        let (asked, variant) = self.ask(&endpoint, asked, id)?;
         visit.variant = variant.metrics.clone();
         artifact(&endpoint, &asked, &variant, id)?;
 
@@ -129,6 +157,7 @@ impl Reception {
             artifact: artifact.clone(),
             forwarded: asked.forwarded,
             body,
+            within: self.dispatch.config.deadline,
         };
         let served = self.dispatch.invoke(invocation).await.map_err(|error| {
             let subject = Subject { endpoint, artifact, config: &self.dispatch.config };
@@ -141,10 +170,9 @@ impl Reception {
     fn ask(
         &self,
         endpoint: &EndpointName,
-        request: &HttpRequest,
+        asked: Result<Asked, InvalidRequest>,
         id: &HeaderValue,
     ) -> Result<(Asked, Arc<Variant>), Failure> {
-        let asked = request::parse(request.headers());
         // An unknown endpoint is the better news, also where the headers are wrong as well.
         let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
         let variant = self.pick(endpoint, target)?;

@@ -1,6 +1,9 @@
 //! Asks instances to let go of models that no endpoint serves any more.
 
-use super::{clients::client, connection::EndOfStream};
+use super::{
+    clients::client,
+    connection::{Connector, EndOfStream},
+};
 use crate::instance::Instance;
 use futures_util::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -29,7 +32,9 @@ impl fmt::Debug for Releaser {
 
 impl Releaser {
     pub fn new() -> Self {
-        Self { client: client(CONNECT_TIMEOUT, Duration::ZERO, &EndOfStream::default()) }
+        Self {
+            client: client(Connector::new(EndOfStream::default()), CONNECT_TIMEOUT, Duration::ZERO),
+        }
     }
 
     /// Asks every instance to let go of every model below these prefixes. What an instance does not

@@ -1,7 +1,9 @@
 //! The router's HTTP face, before scripted instances that answer, die, stall or lie.
 
 mod instance;
+mod response_stream;
 mod router;
+mod store;
 mod requests;
 mod bodies;
 mod retries;
