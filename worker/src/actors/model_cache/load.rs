@@ -5,7 +5,7 @@
 use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE};
 use crate::{
     actors::replica::{Replica, ReplicaParts},
-    artifact::ingest::Fetched,
+    artifact::{OnDeleted, ingest::Fetched},
     lease::Leases,
     runtime::{Footprint, Model},
 };
@@ -64,7 +64,7 @@ pub(super) async fn load(
     known: Option<Footprint>,
 ) -> Result<Loaded, AcquireError> {
     let started = Instant::now();
-    let fetched = context.parts.fetcher.fetch(address.clone()).await?;
+    let fetched = context.parts.fetcher.fetch(address.clone(), OnDeleted::Refuse).await?;
     context.parts.metrics.fetch.0.observe(started.elapsed());
 
     let resident_bytes = estimate(&context, &fetched).await?;

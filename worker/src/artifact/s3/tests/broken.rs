@@ -193,7 +193,7 @@ async fn what_a_store_says_of_an_object_is_told_apart() {
         head.to_string(),
         "artifact `s3://bucket/x` may not be read here: the store denies it"
     );
-    assert!(matches!(get, FetchError::Forbidden(..)));
+    assert!(matches!(get, FetchError::Denied(_)));
     assert_eq!(n_requests, 2);
 
     let (_, get, _) = of("412 Precondition Failed").await;
