@@ -189,10 +189,7 @@ async fn what_a_store_says_of_an_object_is_told_apart() {
     assert_eq!(n_requests, 2, "an answer that is definite is not asked for again");
 
     let (head, get, n_requests) = of("403 Forbidden").await;
-    assert_eq!(
-        head.to_string(),
-        "artifact `s3://bucket/x` may not be read here: the store denies it"
-    );
+    assert_eq!(head.to_string(), "store denies artifact `s3://bucket/x`");
     assert!(matches!(get, FetchError::Denied(_)));
     assert_eq!(n_requests, 2);
 
