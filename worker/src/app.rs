@@ -165,6 +165,7 @@ async fn cache(
         runtime: Arc::new(Runtimes),
         compute: Arc::clone(compute),
         budget_bytes: budget::model_budget(configured_bytes, sample.limit_bytes, idle_bytes),
+        max_age: Duration::from_secs(config.models.revalidate_s),
         max_queued: config.models.max_queued.get(),
         metrics: metrics.cache.clone(),
         replica_metrics: metrics.replica.clone(),
