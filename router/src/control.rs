@@ -9,5 +9,6 @@ pub mod operations;
 pub mod catalog;
 pub mod arn;
 pub mod error;
+pub mod fuzzing;
 
 pub use operations::{Context, Outcome, Request, is_read, operate};

@@ -3,6 +3,7 @@
 pub mod request;
 pub mod invocations;
 pub mod answer;
+pub mod control;
 pub mod instances;
 pub mod health;
 pub mod error;
