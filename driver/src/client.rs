@@ -219,6 +219,13 @@ impl Client {
     }
 }
 
+impl ClientError {
+    /// Whether the router understood the call and did not do it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Status { .. })
+    }
+}
+
 impl Answer {
     /// Returns a header, or an empty text.
     pub fn header(&self, name: &str) -> &str {

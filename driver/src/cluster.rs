@@ -3,7 +3,7 @@
 //! While it starts, the first child that fails ends the start with the end of its log. Once it runs,
 //! a child that dies is started again ([`crate::supervise`]).
 
-mod fleets;
+pub mod fleets;
 mod start;
 
 use crate::{

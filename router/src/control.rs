@@ -10,5 +10,6 @@ pub mod catalog;
 pub mod arn;
 pub mod error;
 pub mod seed;
+pub mod fuzzing;
 
-pub use operations::{Context, Outcome, Request, model_data_urls};
+pub use operations::{Context, Outcome, Request, model_data_urls, operate};

@@ -12,3 +12,5 @@ mod slow_load;
 mod launcher;
 mod ending;
 mod demo;
+mod update_endpoint;
+mod control_plane;

@@ -42,14 +42,14 @@ const MAX_NEWS: usize = 256;
 
 /// Keeps the workers. Dropping it kills them.
 #[derive(Debug)]
-pub(super) struct Fleets {
+pub struct Fleets {
     orders: watch::Sender<Order>,
     task: JoinHandle<Vec<String>>,
 }
 
 /// Kills every worker at once when it is given.
 #[derive(Clone, Debug)]
-pub(super) struct KillOrder(watch::Sender<Order>);
+pub struct KillOrder(watch::Sender<Order>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -59,7 +59,7 @@ enum Order {
 }
 
 impl Fleets {
-    pub(super) fn start(
+    pub fn start(
         processes: Processes,
         machine: Machine,
         client: Client,
@@ -80,7 +80,7 @@ impl Fleets {
     }
 
     /// Stops every worker. Returns the names of those that had to be killed.
-    pub(super) async fn stop(&mut self, grace: Duration) -> Vec<String> {
+    pub async fn stop(&mut self, grace: Duration) -> Vec<String> {
         self.orders.send_if_modified(|order| {
             // A kill that was ordered stays ordered.
             let is_running = *order == Order::Run;
@@ -92,13 +92,13 @@ impl Fleets {
         (&mut self.task).await.unwrap_or_default()
     }
 
-    pub(super) fn killer(&self) -> KillOrder {
+    pub fn killer(&self) -> KillOrder {
         KillOrder(self.orders.clone())
     }
 }
 
 impl KillOrder {
-    pub(super) fn give(&self) {
+    pub fn give(&self) {
         self.0.send_replace(Order::Kill);
     }
 }

@@ -125,7 +125,7 @@ pub struct Endpoint {
     pub retired: Vec<Deployment>,
     #[serde(default)]
     pub tags: Vec<Tag>,
-    /// `CreateEndpoint`'s input as validated, without tags; `DeploymentConfig` is the last one given.
+    /// `CreateEndpoint`'s input as validated, without tags. Its `DeploymentConfig` is the last given.
     #[serde(default)]
     pub input: Map<String, Value>,
 }

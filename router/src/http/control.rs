@@ -1,4 +1,6 @@
-//! The control plane: `POST /` with `X-Amz-Target: SageMaker.…`, JSON 1.1.
+//! The control plane: `POST` with `X-Amz-Target: SageMaker.…`.
+
+pub mod wire;
 
 use super::invocations::new_request_id;
 use crate::{
@@ -7,12 +9,10 @@ use crate::{
     body::{BodyError, BodyReader},
     config::{BodyConfig, Config, IdentityConfig},
     control::{Request, error::ControlError, model_data_urls},
-    headers,
     objects::Objects,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{StatusCode, header::CONTENT_TYPE},
     web::{Data, Payload},
 };
 use prometheus_client::metrics::gauge::Gauge;
@@ -31,11 +31,6 @@ const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Calls that are read at the same time.
 const MAX_CALLS: u64 = 64;
-
-/// What precedes the operation in `X-Amz-Target`.
-pub const TARGET_PREFIX: &str = "SageMaker.";
-
-const JSON: &str = "application/x-amz-json-1.1";
 
 /// What calls of the control plane need. One for all HTTP threads.
 #[derive(Debug)]
@@ -60,8 +55,7 @@ impl ControlDesk {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> Result<Value, Failure> {
-        let target = request.headers().get(&headers::TARGET).and_then(|it| it.to_str().ok());
-        let operation = target.and_then(|it| it.strip_prefix(TARGET_PREFIX)).unwrap_or_default();
+        let operation = wire::operation(request.headers())?;
         let body = self.bodies.read(payload, None).await?;
         let scope = CredentialScope::of(request.headers(), request.query_string());
         let call = Call {
@@ -117,36 +111,20 @@ pub async fn call(
     desk: Data<ControlDesk>,
 ) -> HttpResponse {
     let id = new_request_id();
-    let (status, body) = match desk.operate(&request, &mut payload).await {
-        Ok(Value::Null) => (StatusCode::OK, Value::Object(serde_json::Map::new())),
-        Ok(output) => (StatusCode::OK, output),
-        Err(failure) => {
-            let (status, refusal) = refusal(&failure);
-            if status.is_server_error() {
-                error!(request_id = ?id, error = %Chain(&failure), "control plane failed");
-            } else {
-                debug!(request_id = ?id, error = %Chain(&failure), "control plane refused");
-            }
-            desk.bodies.drain(&mut payload).await;
-            (status, refusal.body())
-        }
+    let failure = match desk.operate(&request, &mut payload).await {
+        Ok(output) => return wire::answer(&output, &id),
+        Err(failure) => failure,
     };
-    HttpResponse::build(status)
-        .insert_header((CONTENT_TYPE, JSON))
-        .insert_header((headers::REQUEST_ID.clone(), id))
-        .body(body.to_string())
-}
-
-fn refusal(failure: &Failure) -> (StatusCode, ControlError) {
-    let error = match failure {
-        Failure::Refused(error) | Failure::Operate(OperateError::Refused(error)) => error.clone(),
-        Failure::Operate(OperateError::Records(_) | OperateError::Unavailable(_)) => {
-            ControlError::internal()
+    desk.bodies.drain(&mut payload).await;
+    match &failure {
+        Failure::Body(error) => wire::body_refusal(error, &id),
+        Failure::Refused(error) | Failure::Operate(OperateError::Refused(error)) => {
+            debug!(request_id = ?id, %error, "control plane refused");
+            wire::refusal(error, &id)
         }
-        Failure::Body(error) => {
-            ControlError::validation(format!("The request was not taken: {error}."))
+        Failure::Operate(error @ (OperateError::Records(_) | OperateError::Unavailable(_))) => {
+            error!(request_id = ?id, error = %Chain(error), "control plane failed");
+            wire::refusal(&ControlError::internal(), &id)
         }
-    };
-    let status = StatusCode::from_u16(error.code.status());
-    (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error)
+    }
 }

@@ -3,7 +3,7 @@
 //! With `AWS_ENDPOINT_URL` alone, every client of an SDK sends here. What a request was signed for
 //! says whose it is, before its path does: a bucket may be called `ping` or `endpoints`.
 
-use super::control::TARGET_PREFIX;
+use super::control::wire::SERVICE;
 use crate::{auth::scope::CredentialScope, headers::TARGET};
 use actix_web::{
     dev::RequestHead,
@@ -34,7 +34,7 @@ pub fn is_for_store(ctx: &GuardContext<'_>) -> bool {
 pub fn is_for_control_plane(ctx: &GuardContext<'_>) -> bool {
     let RequestHead { method, headers, .. } = ctx.head();
     let target = headers.get(&TARGET).and_then(|target| target.to_str().ok());
-    *method == Method::POST && target.is_some_and(|it| it.starts_with(TARGET_PREFIX))
+    *method == Method::POST && target.is_some_and(|it| it.starts_with(SERVICE))
 }
 
 /// Whether a request is for STS or IAM, whose operation is in the body, as a form.

@@ -65,8 +65,8 @@ fn is_changing(endpoint: &Endpoint) -> bool {
 /// A variant that serves. What is desired of it is in the pending deployment, if that keeps its
 /// fleet.
 fn serving(endpoint: &Endpoint, active: &Deployment, variant: &DeployedVariant) -> Value {
-    let pending = endpoint.pending.iter().flat_map(|pending| &pending.variants);
-    let desired = pending.into_iter().find(|it| it.fleet == variant.fleet);
+    let mut pending = endpoint.pending.iter().flat_map(|pending| &pending.variants);
+    let desired = pending.find(|it| it.fleet == variant.fleet);
     let status = match endpoint.status {
         EndpointStatus::Updating | EndpointStatus::RollingBack if desired.is_some() => {
             Some("Updating")
@@ -80,14 +80,10 @@ fn serving(endpoint: &Endpoint, active: &Deployment, variant: &DeployedVariant) 
 
 fn pending_summary(endpoint: &Endpoint, pending: &Deployment) -> Value {
     let variants = pending.variants.iter().map(|variant| {
-        let active = endpoint.active.iter().flat_map(|active| &active.variants);
-        let current = active.into_iter().find(|it| it.fleet == variant.fleet).unwrap_or(variant);
-        let status = if current.fleet == variant.fleet && endpoint.active.is_some() {
-            "Updating"
-        } else {
-            "Creating"
-        };
-        let mut summary = summary(pending, current, variant, Some(status));
+        let mut active = endpoint.active.iter().flat_map(|active| &active.variants);
+        let kept = active.find(|it| it.fleet == variant.fleet);
+        let status = if kept.is_some() { "Updating" } else { "Creating" };
+        let mut summary = summary(pending, kept.unwrap_or(variant), variant, Some(status));
         if let Some(instance_type) = &variant.instance_type {
             summary.insert("InstanceType".to_owned(), json!(instance_type));
         }

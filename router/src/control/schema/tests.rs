@@ -128,7 +128,10 @@ fn plain_members_are_told_with_their_list() {
 
 #[test]
 fn environments_are_told_as_a_whole() {
-    let environment = |key: &str, value: Value| json!({ "ModelName": "m", "PrimaryContainer": { "Environment": { key: value } } });
+    let environment = |key: &str, value: Value| {
+        let container = json!({ "Environment": { key: value } });
+        json!({ "ModelName": "m", "PrimaryContainer": container })
+    };
     check(
         &CREATE_MODEL,
         environment("1A", json!("x")),

@@ -7,7 +7,7 @@ use super::{Member, Shape, Text, at_least, at_most};
 use crate::control::error::{ControlError, violation};
 use serde_json::{Map, Value};
 
-/// More than any honest input has, and a bound for the message: each names up to 277 instance types.
+/// More than any honest input has, and a bound for the message: each may name 277 instance types.
 pub const MAX_VIOLATIONS: usize = 10;
 
 /// How much of a refused value is shown: enough to know it again. Characters.
