@@ -6,17 +6,33 @@ use crate::{
         membership::Membership,
         placement::Placement,
     },
+    async_invocations::{
+        AsyncInvocations, Queue,
+        log::JobLog,
+        output::{AsyncOutput, Outputs},
+        runner::Runner,
+    },
     body::BodyReader,
-    config::{Config, InvalidConfig},
+    config::{AsyncConfig, Config, InvalidConfig},
     dispatch::Dispatch,
-    http::{self, health::Health, instances::Registrar, invocations::Reception, store::Store},
+    http::{
+        self, async_invocations::AsyncReception, health::Health, instances::Registrar,
+        invocations::Reception, store::Store,
+    },
     instance_client::InstanceClient,
     metrics::Metrics,
+    objects::Objects,
     policy::retry::{RetryAllowance, RetryBudget},
+    records::{RecordsError, database::DatabaseRecords},
     sockets,
     store_client::StoreClient,
 };
-use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
+use actix_web::{
+    HttpServer,
+    dev::Server,
+    rt::{self, net::TcpStream},
+    web::Data,
+};
 use prometheus_client::registry::Registry;
 use shared::address_file;
 use std::{
@@ -48,6 +64,8 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     shared: Shared,
+    /// `None` if there are no asynchronous invocations.
+    queue: Option<Queue>,
 }
 
 /// What the HTTP threads share; each makes its own client from it.
@@ -61,6 +79,8 @@ struct Shared {
     registrar: Data<Registrar>,
     registry: Data<Registry>,
     store_places: Arc<Semaphore>,
+    objects: Objects,
+    asynchronous: Option<AsyncReception>,
     started: Instant,
 }
 
@@ -71,6 +91,8 @@ pub enum BuildError {
     Config(#[from] InvalidConfig),
     #[error("endpoints file is not valid")]
     Endpoints(#[from] InvalidEndpoints),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
 }
@@ -89,6 +111,7 @@ pub enum RunError {
 impl App {
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let endpoints_of_file = config.read_endpoints()?;
+        let outputs = AsyncOutput::of_file(&endpoints_of_file);
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
 
@@ -97,6 +120,8 @@ impl App {
         let placement = Placement::start(metrics.placement.clone());
         let membership =
             Membership::start(config.membership, placement.clone(), metrics.membership.clone());
+
+        let (asynchronous, queue) = asynchronous(&config, outputs)?.unzip();
 
         let listen = |error| BuildError::Listen(config.listen, error);
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
@@ -112,11 +137,13 @@ impl App {
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
             store_places: Arc::new(Semaphore::new(config.store.max_store_requests)),
+            objects: Objects::new(config.objects.clone()),
+            asynchronous,
             started: Instant::now(),
             metrics,
             config,
         };
-        Ok(Self { listener, address, shared })
+        Ok(Self { listener, address, shared, queue })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -128,7 +155,11 @@ impl App {
         self,
         stop: impl Future<Output = io::Result<&'static str>>,
     ) -> Result<(), RunError> {
-        let Self { listener, address, shared } = self;
+        let Self { listener, address, shared, queue } = self;
+        if let (Some(queue), Some(asynchronous)) = (queue, &shared.asynchronous) {
+            // It ends with this thread: what is not done is in the records.
+            rt::spawn(shared.runner(asynchronous, &queue).run(queue));
+        }
         let health = shared.health.clone();
         let address_file = shared.config.address_file.clone();
         let mut server = serve(listener, shared).map_err(RunError::Serve)?;
@@ -151,6 +182,18 @@ impl App {
     }
 }
 
+/// Returns the two ends of the queue of asynchronous invocations, if there is where to keep them.
+fn asynchronous(
+    config: &Config,
+    outputs: Outputs,
+) -> Result<Option<(AsyncReception, Queue)>, RecordsError> {
+    let AsyncConfig { records, max_async, .. } = &config.asynchronous;
+    let Some(records) = records else { return Ok(None) };
+    let log = JobLog::new(Arc::new(DatabaseRecords::open(records)?));
+    let (jobs, queue) = AsyncInvocations::new(log, *max_async);
+    Ok(Some((AsyncReception { jobs, outputs }, queue)))
+}
+
 fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
     let Config { http_threads, max_connections, client_stall, drain_timeout, .. } = shared.config;
     let http_threads = match http_threads {
@@ -162,6 +205,7 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
             .app_data(Data::new(shared.reception()))
             .app_data(Data::new(shared.bodies.clone()))
             .app_data(Data::<Store>::new(shared.store()))
+            .app_data(Data::new(shared.asynchronous.clone()))
             .app_data(shared.registrar.clone())
             .app_data(Data::new(shared.health.clone()))
             .app_data(shared.registry.clone())
@@ -200,9 +244,10 @@ impl Shared {
         StoreClient::new(&self.config.store, Arc::clone(&self.store_places))
     }
 
-    fn reception(&self) -> Reception {
-        let Health { endpoints, membership, placement } = &self.health;
-        let dispatch = Dispatch {
+    /// Clients are a thread's own: so this is asked for on the thread that needs it.
+    fn dispatch(&self) -> Dispatch {
+        let Health { membership, placement, .. } = &self.health;
+        Dispatch {
             placement: placement.clone(),
             membership: membership.clone(),
             client: InstanceClient::new(self.config.instance),
@@ -210,10 +255,27 @@ impl Shared {
             config: self.config.dispatch,
             metrics: self.metrics.invocations.clone(),
             started: self.started,
-        };
+        }
+    }
+
+    fn runner(&self, asynchronous: &AsyncReception, queue: &Queue) -> Runner {
+        Runner {
+            endpoints: self.health.endpoints.clone(),
+            dispatch: self.dispatch(),
+            bodies: self.bodies.clone(),
+            identity: self.config.identity.clone(),
+            objects: self.objects.clone(),
+            outputs: Arc::clone(&asynchronous.outputs),
+            log: queue.log(),
+            config: self.config.asynchronous.clone(),
+            max_input_bytes: self.config.body.max_bytes,
+        }
+    }
+
+    fn reception(&self) -> Reception {
         Reception {
-            endpoints: endpoints.clone(),
-            dispatch,
+            endpoints: self.health.endpoints.clone(),
+            dispatch: self.dispatch(),
             bodies: self.bodies.clone(),
             identity: self.config.identity.clone(),
             unknown: self.metrics.endpoints.of_unknown(),

@@ -1,7 +1,9 @@
 //! Every flag of the router, with its default and the reason for it.
 
+mod asynchronous;
 mod store;
 
+pub use asynchronous::AsyncConfig;
 pub use store::{ObjectsConfig, StoreConfig};
 
 use clap::Parser as _;
@@ -71,6 +73,8 @@ pub struct Config {
     pub store: StoreConfig,
     #[command(flatten)]
     pub objects: ObjectsConfig,
+    #[command(flatten)]
+    pub asynchronous: AsyncConfig,
 }
 
 /// Who the errors say we are.
@@ -255,6 +259,7 @@ impl Config {
             membership,
             store,
             objects: _,
+            asynchronous,
         } = &self;
         if !listen.ip().is_loopback() && !allow_unauthenticated {
             return Err(InvalidConfig::Unauthenticated(*listen));
@@ -267,7 +272,7 @@ impl Config {
         ];
         let groups = body.relations().into_iter().chain(dispatch.relations());
         let groups = groups.chain(instance.relations()).chain(membership.relations());
-        let groups = groups.chain(store.relations());
+        let groups = groups.chain(store.relations()).chain(asynchronous.relations());
         match own.into_iter().chain(groups).find(|(holds, ..)| !holds) {
             Some((_, flag, relation)) => Err(InvalidConfig::Relation(flag, relation)),
             None => Ok(self),

@@ -5,6 +5,7 @@ pub mod request;
 pub mod invocations;
 pub mod answer;
 pub mod response_stream;
+pub mod async_invocations;
 pub mod instances;
 pub mod health;
 pub mod store;
@@ -35,6 +36,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             route("/endpoints/{endpoint:[^/]*}/invocations-response-stream")
                 .route(post().to(response_stream::invoke)),
+        )
+        .service(
+            route("/endpoints/{endpoint:[^/]*}/async-invocations")
+                .route(post().to(async_invocations::invoke)),
         )
         .service(route("/manifold/v1/instances").route(get().to(instances::list)))
         .service(

@@ -177,7 +177,7 @@ pub fn endpoints_file(model_data_url: &str) -> String {
         repeats: true,
     };
     let name = ENDPOINT.parse().expect("the name is valid");
-    let endpoints = vec![Endpoint { name, variants: vec![variant] }];
+    let endpoints = vec![Endpoint { name, variants: vec![variant], asynchronous: None }];
     toml::to_string(&EndpointsFile { endpoints }).expect("names and numbers can be written")
 }
 
