@@ -7,6 +7,7 @@ use crate::{
         membership::Membership,
         placement::Placement,
     },
+    async_invocations::{AsyncInvocations, Queue, log::JobLog, runner::Runner},
     body::BodyReader,
     config::{Config, ControlConfig, InvalidConfig},
     dispatch::Dispatch,
@@ -18,11 +19,16 @@ use crate::{
     metrics::{EndpointMetrics, Metrics},
     objects::Objects,
     policy::retry::{RetryAllowance, RetryBudget},
-    records::{RecordsError, database::DatabaseRecords},
+    records::{Records, RecordsError, database::DatabaseRecords},
     sockets,
     store_client::StoreClient,
 };
-use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
+use actix_web::{
+    HttpServer,
+    dev::Server,
+    rt::{self, net::TcpStream},
+    web::Data,
+};
 use prometheus_client::registry::Registry;
 use shared::address_file;
 use std::{
@@ -54,6 +60,7 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     shared: Shared,
+    queue: Queue,
 }
 
 /// What the HTTP threads share; each makes its own client from it.
@@ -68,6 +75,8 @@ struct Shared {
     desk: Data<ControlDesk>,
     registry: Data<Registry>,
     store_places: Arc<Semaphore>,
+    objects: Objects,
+    jobs: AsyncInvocations,
     started: Instant,
 }
 
@@ -101,7 +110,8 @@ impl App {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
 
-        let endpoints = start_endpoints(&config, metrics.endpoints.clone())?;
+        let records: Arc<dyn Records> = Arc::new(DatabaseRecords::open(&config.control.records)?);
+        let endpoints = start_endpoints(&config, Arc::clone(&records), metrics.endpoints.clone())?;
         endpoints.seed(endpoints_of_file).await?;
         let provision = config.control.provision;
         let placement = Placement::start(provision, metrics.placement.clone());
@@ -113,6 +123,10 @@ impl App {
         let membership =
             Membership::start(config.membership, placement.clone(), metrics.membership.clone());
 
+        let (jobs, queue) =
+            AsyncInvocations::new(JobLog::new(records), config.asynchronous.max_async);
+        let objects = Objects::new(config.objects.clone());
+
         let listen = |error| BuildError::Listen(config.listen, error);
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -122,17 +136,19 @@ impl App {
                 config.membership,
                 config.body,
             )),
-            desk: Data::new(desk(&config, endpoints.clone())),
+            desk: Data::new(desk(&config, endpoints.clone(), &objects)),
             health: Health { endpoints, membership, placement, deployments },
             bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
             store_places: Arc::new(Semaphore::new(config.store.max_store_requests)),
+            objects,
+            jobs,
             started: Instant::now(),
             metrics,
             config,
         };
-        Ok(Self { listener, address, shared })
+        Ok(Self { listener, address, shared, queue })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -144,7 +160,9 @@ impl App {
         self,
         stop: impl Future<Output = io::Result<&'static str>>,
     ) -> Result<(), RunError> {
-        let Self { listener, address, shared } = self;
+        let Self { listener, address, shared, queue } = self;
+        // It ends with this thread: what is not done is in the records.
+        rt::spawn(shared.runner(&queue).run(queue));
         let health = shared.health.clone();
         let address_file = shared.config.address_file.clone();
         let mut server = serve(listener, shared).map_err(RunError::Serve)?;
@@ -167,15 +185,17 @@ impl App {
     }
 }
 
-fn desk(config: &Config, endpoints: Endpoints) -> ControlDesk {
+fn desk(config: &Config, endpoints: Endpoints, objects: &Objects) -> ControlDesk {
     let looks = !config.control.allow_empty_model_data;
-    let objects = looks.then(|| Objects::new(config.objects.clone()));
-    ControlDesk::new(endpoints, objects, config)
+    ControlDesk::new(endpoints, looks.then(|| objects.clone()), config)
 }
 
-fn start_endpoints(config: &Config, metrics: EndpointMetrics) -> Result<Endpoints, RecordsError> {
-    let ControlConfig { max_endpoint_instances, max_records, records, .. } = &config.control;
-    let records = Arc::new(DatabaseRecords::open(records)?);
+fn start_endpoints(
+    config: &Config,
+    records: Arc<dyn Records>,
+    metrics: EndpointMetrics,
+) -> Result<Endpoints, RecordsError> {
+    let ControlConfig { max_endpoint_instances, max_records, .. } = &config.control;
     let settings = endpoints::Settings {
         account_id: config.identity.account_id.clone(),
         region: config.identity.region.clone(),
@@ -196,6 +216,7 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
             .app_data(Data::new(shared.reception()))
             .app_data(Data::new(shared.bodies.clone()))
             .app_data(Data::<Store>::new(shared.store()))
+            .app_data(Data::new(shared.jobs.clone()))
             .app_data(shared.registrar.clone())
             .app_data(shared.desk.clone())
             .app_data(Data::new(shared.health.deployments.clone()))
@@ -236,9 +257,10 @@ impl Shared {
         StoreClient::new(&self.config.store, Arc::clone(&self.store_places))
     }
 
-    fn reception(&self) -> Reception {
-        let Health { endpoints, membership, placement, .. } = &self.health;
-        let dispatch = Dispatch {
+    /// Clients are a thread's own: so this is asked for on the thread that needs it.
+    fn dispatch(&self) -> Dispatch {
+        let Health { membership, placement, .. } = &self.health;
+        Dispatch {
             placement: placement.clone(),
             membership: membership.clone(),
             client: InstanceClient::new(self.config.instance),
@@ -246,10 +268,26 @@ impl Shared {
             config: self.config.dispatch,
             metrics: self.metrics.invocations.clone(),
             started: self.started,
-        };
+        }
+    }
+
+    fn runner(&self, queue: &Queue) -> Runner {
+        Runner {
+            endpoints: self.health.endpoints.clone(),
+            dispatch: self.dispatch(),
+            bodies: self.bodies.clone(),
+            identity: self.config.identity.clone(),
+            objects: self.objects.clone(),
+            log: queue.log(),
+            config: self.config.asynchronous.clone(),
+            max_input_bytes: self.config.body.max_bytes,
+        }
+    }
+
+    fn reception(&self) -> Reception {
         Reception {
-            endpoints: endpoints.clone(),
-            dispatch,
+            endpoints: self.health.endpoints.clone(),
+            dispatch: self.dispatch(),
             bodies: self.bodies.clone(),
             identity: self.config.identity.clone(),
             unknown: self.metrics.endpoints.of_unknown(),

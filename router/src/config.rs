@@ -1,8 +1,10 @@
 //! Every flag of the router, with its default and the reason for it.
 
+mod asynchronous;
 mod control;
 mod store;
 
+pub use asynchronous::AsyncConfig;
 pub use control::ControlConfig;
 pub use store::{ObjectsConfig, StoreConfig};
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub store: StoreConfig,
     #[command(flatten)]
     pub objects: ObjectsConfig,
+    #[command(flatten)]
+    pub asynchronous: AsyncConfig,
 }
 
 /// Who the errors say we are.
@@ -260,6 +264,7 @@ impl Config {
             control,
             store,
             objects: _,
+            asynchronous,
         } = &self;
         if !listen.ip().is_loopback() && !allow_unauthenticated {
             return Err(InvalidConfig::Unauthenticated(*listen));
@@ -273,6 +278,7 @@ impl Config {
         let groups = body.relations().into_iter().chain(dispatch.relations());
         let groups = groups.chain(instance.relations()).chain(membership.relations());
         let groups = groups.chain(control.relations()).chain(store.relations());
+        let groups = groups.chain(asynchronous.relations());
         match own.into_iter().chain(groups).find(|(holds, ..)| !holds) {
             Some((_, flag, relation)) => Err(InvalidConfig::Relation(flag, relation)),
             None => Ok(self),

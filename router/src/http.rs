@@ -6,6 +6,7 @@ pub mod invocations;
 pub mod answer;
 pub mod control;
 pub mod response_stream;
+pub mod async_invocations;
 pub mod instances;
 pub mod fleets;
 pub mod health;
@@ -38,6 +39,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             route("/endpoints/{endpoint:[^/]*}/invocations-response-stream")
                 .route(post().to(response_stream::invoke)),
+        )
+        .service(
+            route("/endpoints/{endpoint:[^/]*}/async-invocations")
+                .route(post().to(async_invocations::invoke)),
         )
         .service(route("/manifold/v1/instances").route(get().to(instances::list)))
         .service(

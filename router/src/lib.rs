@@ -26,6 +26,7 @@ pub mod instance_client;
 pub mod instance;
 pub mod store_client;
 pub mod objects;
+pub mod async_invocations;
 pub mod auth;
 pub mod headers;
 pub mod sockets;

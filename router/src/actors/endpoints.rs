@@ -18,6 +18,7 @@ pub mod route;
 
 use super::Unavailable;
 use crate::{
+    async_invocations::output::AsyncOutput,
     control::{
         Context, Outcome, Request,
         arn::ResourceKind,
@@ -180,6 +181,14 @@ impl Endpoints {
             }
         };
         Ok(Arc::clone(picked))
+    }
+
+    /// Returns where an endpoint leaves what comes of asynchronous invocations; `None` if it takes
+    /// none.
+    pub fn async_output(&self, endpoint: &EndpointName) -> Option<AsyncOutput> {
+        let published = self.published.load();
+        let endpoint = published.catalog.endpoint(endpoint.as_str())?;
+        AsyncOutput::of_config(endpoint.active.as_ref()?.async_inference.as_ref()?)
     }
 
     pub fn is_alive(&self) -> bool {

@@ -54,7 +54,7 @@ pub fn changes(
         config_name: name.to_owned(),
         started: created,
         variants,
-        async_inference: None,
+        async_inference: endpoint.asynchronous.as_ref().map(async_inference),
         shown: Map::new(),
     };
     changes.push(Change::PutEndpoint(Endpoint {
@@ -72,6 +72,14 @@ pub fn changes(
         input: object(json!({"EndpointConfigName": name}), "EndpointName", name),
     }));
     changes
+}
+
+fn async_inference(of_file: &file::Asynchronous) -> Value {
+    let file::Asynchronous { output, failure, max_concurrent_per_instance } = of_file;
+    json!({
+        "OutputConfig": { "S3OutputPath": output, "S3FailurePath": failure },
+        "ClientConfig": { "MaxConcurrentInvocationsPerInstance": max_concurrent_per_instance },
+    })
 }
 
 fn model(name: &str, variant: &file::Variant, home: &Home<'_>) -> Model {

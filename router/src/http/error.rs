@@ -4,6 +4,7 @@
 use super::{invocations::new_request_id, request::InvalidRequest};
 use crate::{
     actors::endpoints::PickError,
+    async_invocations::AcceptError,
     body::{BodyError, BodyReader},
     config::{DispatchConfig, IdentityConfig},
     dispatch::InvokeError,
@@ -105,6 +106,18 @@ impl ApiError {
                 format!("Variant {variant} of endpoint {endpoint} of account {account} not found.")
             }
         })
+    }
+
+    /// An asynchronous invocation was not accepted.
+    pub fn of_accept(error: &AcceptError, config: &DispatchConfig) -> Self {
+        match error {
+            AcceptError::Full => {
+                let text = "The queue of asynchronous invocations is full. Please try again.";
+                Self::unavailable(text).with_retry_after(config)
+            }
+            AcceptError::Records(_) => Self::internal(),
+            AcceptError::Stopping => Self::busy(config),
+        }
     }
 
     pub fn of_body(error: &BodyError, config: &DispatchConfig) -> Self {
@@ -302,6 +315,13 @@ impl ApiError {
         self
     }
 
+    /// The error for who reads it later, without its head.
+    pub fn document(&self) -> Vec<u8> {
+        let mut body = serde_json::to_value(&self.body).expect("text and numbers can be written");
+        body["Code"] = self.code.into();
+        body.to_string().into_bytes()
+    }
+
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -326,6 +346,11 @@ impl ApiError {
         }
         response.json(self.body)
     }
+}
+
+/// An error that no request of the runtime API has, in the same form.
+pub fn document(code: &str, message: &str) -> Vec<u8> {
+    serde_json::json!({ "Code": code, "Message": message }).to_string().into_bytes()
 }
 
 /// Returns at most `max_chars` characters of `text`.

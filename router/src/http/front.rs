@@ -23,7 +23,7 @@ pub fn is_for_store(ctx: &GuardContext<'_>) -> bool {
             // Every invocation passes here: most are told by this without parsing their scope.
             let authorization = authorization.as_bytes();
             is_version_2(authorization)
-                || (contains(authorization, b"/s3/aws4_request") && scope_is(headers, query, "s3"))
+                || (may_be_for_s3(authorization) && scope_is(headers, query, "s3"))
         }
         None if query.is_empty() => false,
         None => is_presigned_version_2(query) || scope_is(headers, query, "s3"),
@@ -62,8 +62,9 @@ fn is_presigned_version_2(query: &str) -> bool {
     has("AWSAccessKeyId") && has("Signature") && has("Expires")
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+fn may_be_for_s3(authorization: &[u8]) -> bool {
+    let mut parameters = authorization.split(|byte| *byte == b',');
+    parameters.any(|parameter| parameter.trim_ascii().ends_with(b"/s3/aws4_request"))
 }
 
 #[cfg(test)]

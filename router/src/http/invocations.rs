@@ -138,7 +138,9 @@ impl Reception {
             .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, name, id)))?;
         let (asked, variant) = self.ask(&endpoint, asked, id)?;
         visit.variant = variant.metrics.clone();
-        artifact(&endpoint, &asked, &variant, id)?;
+        let refused =
+            |error| Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id));
+        artifact(&asked, &variant).map_err(refused)?;
 
         let announced = request.headers().get(CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -150,7 +152,7 @@ impl Reception {
         // Once more: the body may have taken so long that the endpoint has other variants now.
         let variant = self.pick(&endpoint, asked.target_variant.as_ref())?;
         visit.variant = variant.metrics.clone();
-        let artifact = artifact(&endpoint, &asked, &variant, id)?;
+        let artifact = artifact(&asked, &variant).map_err(refused)?;
         let invocation = Invocation {
             id: id.clone(),
             variant: Arc::clone(&variant),
@@ -193,18 +195,14 @@ impl Reception {
 }
 
 /// The artifact that is meant, or what is wrong with how it was asked for.
-fn artifact(
-    endpoint: &EndpointName,
+pub(super) fn artifact(
     asked: &Asked,
     variant: &Variant,
-    id: &HeaderValue,
-) -> Result<ArtifactAddress, Failure> {
-    let refused = |error| Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id));
+) -> Result<ArtifactAddress, InvalidRequest> {
     match variant.artifacts.address(asked.target_model.as_ref()) {
-        Some(Ok(artifact)) => Ok(artifact),
-        Some(Err(error)) => Err(refused(InvalidRequest::Address(error))),
-        None if asked.target_model.is_some() => Err(refused(InvalidRequest::NotMultiModel)),
-        None => Err(refused(InvalidRequest::NoTargetModel)),
+        Some(artifact) => Ok(artifact?),
+        None if asked.target_model.is_some() => Err(InvalidRequest::NotMultiModel),
+        None => Err(InvalidRequest::NoTargetModel),
     }
 }
 

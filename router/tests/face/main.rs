@@ -8,5 +8,6 @@ mod requests;
 mod bodies;
 mod retries;
 mod answers;
+mod async_invocations;
 mod membership;
 mod process;
