@@ -184,6 +184,12 @@ impl Cluster {
         self.store.put(BUCKET, &key, archive).await.expect("the store takes the archive");
     }
 
+    /// Deletes a target model of the test endpoint.
+    pub async fn delete(&self, model: &str) {
+        let key = format!("{PREFIX}{model}");
+        self.store.delete(BUCKET, &key).await.expect("the store deletes the archive");
+    }
+
     /// Makes `n` target models that answer with their input.
     pub async fn publish_echo_models(&self, n: usize) -> Vec<String> {
         let models: Vec<String> = (0..n).map(|model| format!("echo-{model}.tar.gz")).collect();

@@ -62,6 +62,16 @@ pub enum OnDeleted {
     ServeStale,
 }
 
+/// What a fetch may give if the current version does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    Nothing,
+    /// The last version that came, unless its object was deleted.
+    Last,
+    /// The last version that came, even then.
+    Orphan,
+}
+
 /// How a version that is here relates to what its address stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -123,9 +133,12 @@ impl FetchError {
     }
 
     /// What a version on disk is worth after this failure; `None` if it must not be served.
-    pub fn standing(&self, on_deleted: OnDeleted) -> Option<Standing> {
+    pub fn standing(&self, otherwise: Otherwise) -> Option<Standing> {
+        if otherwise == Otherwise::Nothing {
+            return None;
+        }
         match self {
-            Self::NotFound(_) => (on_deleted == OnDeleted::ServeStale).then_some(Standing::Orphan),
+            Self::NotFound(_) => (otherwise == Otherwise::Orphan).then_some(Standing::Orphan),
             // What this instance may not read now it may not serve either.
             Self::Forbidden(..) => None,
             Self::Denied(_)

@@ -14,7 +14,7 @@
 //! stay as they are. Stopped in order, it also breaks off what is being downloaded.
 
 use crate::artifact::{
-    ArtifactVersion, FetchError, OnDeleted,
+    ArtifactVersion, FetchError, Otherwise,
     ingest::{Fetched, Ingest, STOPPING},
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
@@ -46,21 +46,21 @@ impl Fetcher {
         Ok(Self { actor, permits: Arc::new(Semaphore::new(MAX_WAITING)), ingest })
     }
 
-    /// Returns the current version of an artifact, leased on disk, or the last one that came if the
-    /// current one does not. Who joins a fetch shares what it wants of a deleted object.
+    /// Returns the current version of an artifact, leased on disk, or what may be given otherwise. Who
+    /// joins a fetch gets what its first caller may be given.
     ///
     /// Whoever stops waiting does not stop the fetch: the next one to ask gains from it.
     pub async fn fetch(
         &self,
         address: ArtifactAddress,
-        on_deleted: OnDeleted,
+        otherwise: Otherwise,
     ) -> Result<Fetched, FetchError> {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return Err(FetchError::Overloaded(address));
         };
         let asked = address.clone();
         let answer = ractor::call!(self.actor, |reply| {
-            Message::Fetch { address, on_deleted, waiting: Waiting { reply, _permit: permit } }
+            Message::Fetch { address, otherwise, waiting: Waiting { reply, _permit: permit } }
         });
         answer.unwrap_or(Err(FetchError::Interrupted(asked, STOPPING)))
     }
@@ -85,7 +85,7 @@ impl Fetcher {
 
 #[derive(Debug)]
 enum Message {
-    Fetch { address: ArtifactAddress, on_deleted: OnDeleted, waiting: Waiting },
+    Fetch { address: ArtifactAddress, otherwise: Otherwise, waiting: Waiting },
     FetchFinished { address: ArtifactAddress, outcome: Result<Fetched, FetchError> },
 }
 
@@ -124,8 +124,8 @@ impl Actor for FetcherActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Fetch { address, on_deleted, waiting } => {
-                state.fetch(address, on_deleted, waiting);
+            Message::Fetch { address, otherwise, waiting } => {
+                state.fetch(address, otherwise, waiting);
             }
             Message::FetchFinished { address, outcome } => state.fetch_finished(&address, &outcome),
         }
@@ -150,13 +150,13 @@ struct Waiting {
 }
 
 impl State {
-    fn fetch(&mut self, address: ArtifactAddress, on_deleted: OnDeleted, waiting: Waiting) {
+    fn fetch(&mut self, address: ArtifactAddress, otherwise: Otherwise, waiting: Waiting) {
         match self.flights.entry(address) {
             Entry::Occupied(mut flight) => flight.get_mut().push(waiting),
             Entry::Vacant(flight) => {
                 let address = flight.key().clone();
                 flight.insert(vec![waiting]);
-                self.start_fetch(address, on_deleted);
+                self.start_fetch(address, otherwise);
             }
         }
     }
@@ -178,12 +178,12 @@ impl State {
         }
     }
 
-    fn start_fetch(&self, address: ArtifactAddress, on_deleted: OnDeleted) {
+    fn start_fetch(&self, address: ArtifactAddress, otherwise: Otherwise) {
         let (myself, ingest) = (self.myself.clone(), self.ingest.clone());
         let span = info_span!("fetch", %address);
         let flight = {
             let (ingest, address) = (ingest.clone(), address.clone());
-            let fetch = async move { ingest.fetch(&address, on_deleted).await };
+            let fetch = async move { ingest.fetch(&address, otherwise).await };
             tokio::spawn(fetch.instrument(span))
         };
         tokio::spawn(async move {

@@ -7,7 +7,7 @@
 //! (`actors/fetcher.rs` does).
 
 use super::{
-    ArtifactSource, ArtifactVersion, FetchError, Located, OnDeleted, Standing,
+    ArtifactSource, ArtifactVersion, FetchError, Located, Otherwise, Standing,
     disk_cache::{ArtifactLease, DiskCache},
     unpack::{Limits, Packed, Room as _, UnpackError, unpack},
 };
@@ -70,12 +70,11 @@ impl Ingest {
         Self { source, cache, limits, downloads, is_stopping: Arc::default() }
     }
 
-    /// Returns an artifact as a folder on disk: its current version, or the last one that came if
-    /// the current one does not.
+    /// Returns an artifact as a folder on disk: its current version, or what may be given otherwise.
     pub async fn fetch(
         &self,
         address: &ArtifactAddress,
-        on_deleted: OnDeleted,
+        otherwise: Otherwise,
     ) -> Result<Fetched, FetchError> {
         let started = Instant::now();
         let mut outcome = Err(FetchError::Changed(address.clone()));
@@ -88,7 +87,7 @@ impl Ingest {
         }
         let (lease, version, downloaded) = match outcome {
             Ok(current) => current,
-            Err(error) => return self.last(address, error, on_deleted),
+            Err(error) => return self.last(address, error, otherwise),
         };
         let standing = Standing::Current;
         Ok(Fetched { lease, version, standing, downloaded, elapsed: started.elapsed() })
@@ -132,9 +131,9 @@ impl Ingest {
         &self,
         address: &ArtifactAddress,
         error: FetchError,
-        on_deleted: OnDeleted,
+        otherwise: Otherwise,
     ) -> Result<Fetched, FetchError> {
-        let Some(standing) = error.standing(on_deleted) else { return Err(error) };
+        let Some(standing) = error.standing(otherwise) else { return Err(error) };
         let Some((version, lease)) = self.cache.last(address) else { return Err(error) };
         let etag = &version.etag;
         warn!(%address, etag, error = %Chain(&error), "serving the last version from disk");

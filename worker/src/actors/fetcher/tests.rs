@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::artifact::{
-    ArtifactBytes, ArtifactSource, Located, Standing, disk_cache::DiskCache, unpack::Limits,
+    ArtifactBytes, ArtifactSource, Located, disk_cache::DiskCache, unpack::Limits,
 };
 use futures_util::{StreamExt as _, future::join_all, poll, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -19,6 +19,8 @@ use tokio::{
     io::{AsyncRead, ReadBuf},
     sync::Barrier,
 };
+
+mod last_version;
 
 /// Artifacts in memory; their names say how they misbehave.
 #[derive(Debug, Default)]
@@ -166,7 +168,7 @@ impl Setup {
     }
 
     async fn fetch(&self, name: &str) -> Result<Fetched, FetchError> {
-        self.fetcher.fetch(address(name), OnDeleted::Refuse).await
+        self.fetcher.fetch(address(name), Otherwise::Last).await
     }
 
     fn n_opened(&self) -> usize {
@@ -218,52 +220,6 @@ async fn an_artifact_on_disk_is_not_downloaded_again() {
     assert!(first.downloaded && !second.downloaded);
     assert_eq!(first.lease.path(), second.lease.path());
     assert_eq!(setup.n_opened(), 1);
-}
-
-#[tokio::test]
-async fn a_replaced_artifact_is_downloaded_beside_the_one_in_use() {
-    let setup = Setup::with_models(&["a"]).await;
-    let old = setup.fetch("a").await.unwrap();
-    setup.shelf.put("a", archive("new"));
-    let new = setup.fetch("a").await.unwrap();
-    assert_eq!((content(&old), content(&new)), ("a".to_owned(), "new".to_owned()));
-    assert_ne!(old.version, new.version);
-}
-
-#[tokio::test]
-async fn the_last_version_is_served_from_disk_while_its_store_gives_nothing() {
-    let setup = Setup::with_models(&["a"]).await;
-    let standing = async |content_is: &str| {
-        let fetched = setup.fetch("a").await.unwrap();
-        assert_eq!(content(&fetched), content_is);
-        fetched.standing
-    };
-    assert_eq!(standing("a").await, Standing::Current);
-    setup.shelf.is_out.store(true, Ordering::SeqCst);
-    assert_eq!(standing("a").await, Standing::Last);
-    let error = setup.fetch("b").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
-
-    // Nor if what the store has now is no archive.
-    setup.shelf.is_out.store(false, Ordering::SeqCst);
-    setup.shelf.put("a", b"garbage".to_vec());
-    assert_eq!(standing("a").await, Standing::Last);
-    setup.shelf.put("a", archive("new"));
-    assert_eq!(standing("new").await, Standing::Current);
-    setup.shelf.is_out.store(true, Ordering::SeqCst);
-    assert_eq!(standing("new").await, Standing::Last);
-}
-
-#[tokio::test]
-async fn a_deleted_artifact_is_served_to_those_alone_who_want_it_all_the_same() {
-    let setup = Setup::with_models(&["a"]).await;
-    setup.fetch("a").await.unwrap();
-    setup.shelf.objects.lock().clear();
-
-    let error = setup.fetch("a").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ArtifactNotFound);
-    let fetched = setup.fetcher.fetch(address("a"), OnDeleted::ServeStale).await.unwrap();
-    assert_eq!((content(&fetched).as_str(), fetched.standing), ("a", Standing::Orphan));
 }
 
 #[tokio::test]

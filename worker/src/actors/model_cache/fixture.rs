@@ -79,6 +79,7 @@ impl Model for ScriptedModel {
 struct Store {
     folder: DirSource,
     is_silent: AtomicBool,
+    n_opened: AtomicUsize,
 }
 
 #[async_trait::async_trait]
@@ -95,6 +96,7 @@ impl ArtifactSource for Store {
         address: &ArtifactAddress,
         version: &ArtifactVersion,
     ) -> Result<ArtifactBytes, FetchError> {
+        self.n_opened.fetch_add(1, Ordering::SeqCst);
         self.folder.open(address, version).await
     }
 }
@@ -120,7 +122,11 @@ impl Fixture {
         let (artifacts, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let instance = Instance::spawn().await.unwrap();
         let folder = DirSource::new(vec![artifacts.path().to_owned()]);
-        let store = Arc::new(Store { folder, is_silent: AtomicBool::new(false) });
+        let store = Arc::new(Store {
+            folder,
+            is_silent: AtomicBool::new(false),
+            n_opened: AtomicUsize::new(0),
+        });
         let cache = DiskCache::open(disk.path(), 100 * MIB).unwrap();
         let ingest = Ingest::new(Arc::clone(&store) as _, cache, Limits::DEFAULT, 4);
         let (runtime, metrics) = (Arc::new(Scripted::default()), CacheMetrics::default());
@@ -171,6 +177,11 @@ impl Fixture {
     /// Lets the store answer no more, or again.
     pub(crate) fn silence_store(&self, is_silent: bool) {
         self.store.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+
+    /// Downloads that have begun.
+    pub(crate) fn n_opened(&self) -> usize {
+        self.store.n_opened.load(Ordering::SeqCst)
     }
 
     /// Artifacts on the instance's disk.

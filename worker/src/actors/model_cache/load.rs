@@ -5,7 +5,7 @@
 use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE, resident::Resident};
 use crate::{
     actors::replica::{Replica, ReplicaParts},
-    artifact::{ArtifactVersion, OnDeleted, Standing, ingest::Fetched},
+    artifact::{ArtifactVersion, Otherwise, Standing, ingest::Fetched},
     lease::Leases,
     runtime::{Footprint, Model},
 };
@@ -68,11 +68,11 @@ impl From<NoRoom> for AcquireError {
 pub(super) async fn load(
     context: LoadContext,
     address: ArtifactAddress,
-    on_deleted: OnDeleted,
+    otherwise: Otherwise,
     known: Option<Footprint>,
 ) -> Result<Loaded, AcquireError> {
     let started = Instant::now();
-    let fetched = fetch(&context, &address, on_deleted).await?;
+    let fetched = fetch(&context, &address, otherwise).await?;
     bring(context, address, fetched, known, started).await
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn refresh(
     resident: Arc<Resident>,
 ) -> Result<Option<Loaded>, AcquireError> {
     let started = Instant::now();
-    let fetched = fetch(&context, &address, OnDeleted::Refuse).await?;
+    let fetched = fetch(&context, &address, Otherwise::Nothing).await?;
     if fetched.version == resident.version {
         return Ok(None);
     }
@@ -94,10 +94,10 @@ pub(super) async fn refresh(
 async fn fetch(
     context: &LoadContext,
     address: &ArtifactAddress,
-    on_deleted: OnDeleted,
+    otherwise: Otherwise,
 ) -> Result<Fetched, AcquireError> {
     let started = Instant::now();
-    let fetched = context.parts.fetcher.fetch(address.clone(), on_deleted).await?;
+    let fetched = context.parts.fetcher.fetch(address.clone(), otherwise).await?;
     context.parts.metrics.fetch.0.observe(started.elapsed());
     Ok(fetched)
 }

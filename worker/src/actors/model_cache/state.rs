@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     actors::replica::Replica,
-    artifact::{FetchError, OnDeleted, Standing},
+    artifact::{FetchError, OnDeleted, Otherwise, Standing},
     lease::Leases,
     runtime::Footprint,
 };
@@ -192,8 +192,8 @@ impl State {
         let span = info_span!("load", %address);
         let known = self.known.get(&address).copied();
         let is_wanted_stale = self.wanted_stale.contains(&address);
-        let on_deleted = if is_wanted_stale { OnDeleted::ServeStale } else { OnDeleted::Refuse };
-        let load = load::load(self.context.clone(), address.clone(), on_deleted, known);
+        let otherwise = if is_wanted_stale { Otherwise::Orphan } else { Otherwise::Last };
+        let load = load::load(self.context.clone(), address.clone(), otherwise, known);
         let load = tokio::spawn(load.instrument(span));
         tokio::spawn(async move {
             // A panic must come back too, or its callers would wait for ever.

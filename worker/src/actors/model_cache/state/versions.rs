@@ -41,7 +41,7 @@ pub(in crate::actors::model_cache) struct Refreshed {
     pub(super) version: ArtifactVersion,
     pub(super) outcome: Result<Option<Loaded>, AcquireError>,
     /// On the old replica.
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Lease,
 }
 
 impl State {
@@ -147,8 +147,9 @@ impl State {
         let span = info_span!("refresh", %address);
         tokio::spawn(async move {
             let _turn = context.refreshes.acquire().await;
-            // Keeps the old replica from being evicted for the new one.
-            let lease = resident.replica.leases().lease();
+            // Keeps the old replica from being evicted for the new one. One that has gone has no
+            // successor.
+            let Some(lease) = resident.replica.leases().lease() else { return };
             let refresh = load::refresh(context.clone(), address.clone(), Arc::clone(&resident));
             let refresh = tokio::spawn(refresh.instrument(span));
             // A panic must come back too, or no version would follow this one.

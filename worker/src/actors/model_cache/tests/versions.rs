@@ -146,6 +146,16 @@ async fn a_new_version_that_is_broken_is_tried_once_and_leaves_the_old_one_servi
     }
     assert_eq!(fixture.n_loads(), 2);
 
+    // Nor is one that is no archive fetched twice.
+    let ArtifactAddress::File { path } = &model else { panic!("the fixture has files") };
+    std::fs::write(path, "no archive").unwrap();
+    let n_failed = fixture.n_revalidations(Revalidation::Failed);
+    let n_opened = fixture.n_opened();
+    while fixture.n_revalidations(Revalidation::Failed) < n_failed + 5 {
+        assert_eq!(id(&fixture, &model).await, old);
+    }
+    assert_eq!(fixture.n_opened(), n_opened + 1);
+
     fixture.packed("a", "2");
     successor(&fixture, &model, old).await;
 }
