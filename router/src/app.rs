@@ -1,27 +1,34 @@
 //! Builds the parts, binds, runs, drains. The only file that knows all others.
 
 use crate::{
+    access::Access,
     actors::{
         endpoints::{Endpoints, InvalidEndpoints},
         membership::Membership,
         placement::Placement,
     },
+    auth::Gate,
     body::BodyReader,
     config::{Config, InvalidConfig},
     dispatch::Dispatch,
-    http::{self, health::Health, instances::Registrar, invocations::Reception},
+    http::{self, Face, health::Health, instances::Registrar, invocations::Reception},
     instance_client::InstanceClient,
     metrics::Metrics,
     policy::retry::{RetryAllowance, RetryBudget},
     sockets,
+    tls::{Certificate, TlsError},
 };
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
+use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
 use shared::address_file;
 use std::{
     any::Any,
     io,
     net::{SocketAddr, TcpListener},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -43,6 +50,9 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 pub struct App {
     listener: TcpListener,
     address: SocketAddr,
+    /// For workers and launchers alone.
+    internal_listener: Option<TcpListener>,
+    access: Access,
     shared: Shared,
 }
 
@@ -50,6 +60,7 @@ pub struct App {
 #[derive(Clone, Debug)]
 struct Shared {
     config: Config,
+    gate: Gate,
     health: Health,
     bodies: BodyReader,
     retries: Arc<RetryBudget>,
@@ -75,6 +86,8 @@ pub enum BuildError {
 pub enum RunError {
     #[error("cannot write the address file")]
     AddressFile(#[source] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("serving failed")]
     Serve(#[source] io::Error),
     #[error("an actor died")]
@@ -84,6 +97,7 @@ pub enum RunError {
 impl App {
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let endpoints_of_file = config.read_endpoints()?;
+        let access = Access::read(&config)?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
 
@@ -93,9 +107,8 @@ impl App {
         let membership =
             Membership::start(config.membership, placement.clone(), metrics.membership.clone());
 
-        let listen = |error| BuildError::Listen(config.listen, error);
-        let listener = TcpListener::bind(config.listen).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = bind(config.listen)?;
+        let internal_listener = config.access.internal_listen.map(bind).transpose()?;
         let shared = Shared {
             registrar: Data::new(Registrar::new(
                 membership.clone(),
@@ -107,14 +120,21 @@ impl App {
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
             started: Instant::now(),
+            gate: access.gate.clone(),
             metrics,
             config,
         };
-        Ok(Self { listener, address, shared })
+        let internal_listener = internal_listener.map(|(listener, _)| listener);
+        Ok(Self { listener, address, internal_listener, access, shared })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where workers and launchers are served, if not with the clients.
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.internal_listener.as_ref()?.local_addr().ok()
     }
 
     /// Serves until `stop` is ready, then finishes what was accepted.
@@ -122,35 +142,82 @@ impl App {
         self,
         stop: impl Future<Output = io::Result<&'static str>>,
     ) -> Result<(), RunError> {
-        let Self { listener, address, shared } = self;
+        let internal_address = self.internal_address();
+        let Self { listener, address, internal_listener, access, shared } = self;
         let health = shared.health.clone();
         let address_file = shared.config.address_file.clone();
-        let mut server = serve(listener, shared).map_err(RunError::Serve)?;
-        info!(%address, "listening");
+        access.announce(&shared.config);
+        let public = Door::public(listener, &access, shared.config.http_threads);
+        let doors = std::iter::once(public.map_err(RunError::Tls)?);
+        let doors = doors.chain(internal_listener.map(Door::internal));
+        let servers = doors.map(|door| serve(door, shared.clone())).collect::<io::Result<Vec<_>>>();
+        let servers = servers.map_err(RunError::Serve)?;
+        let handles: Vec<_> = servers.iter().map(Server::handle).collect();
+        let mut serving = pin!(try_join_all(servers));
+        info!(%address, ?internal_address, "listening");
         if let Some(path) = address_file {
             address_file::write(&path, address).map_err(RunError::AddressFile)?;
         }
         tokio::select! {
-            result = &mut server => return result.map_err(RunError::Serve),
+            result = &mut serving => return result.map(drop).map_err(RunError::Serve),
             () = death_of_an_actor(&health) => {
                 error!("an actor died, exiting");
                 return Err(RunError::ActorDied);
             }
+            never = access.keep_current() => match never {},
             signal = stop => info!(signal = signal.map_err(RunError::Serve)?, "draining"),
         }
-        let (drained, result) = tokio::join!(server.handle().stop(true), &mut server);
-        let () = drained;
+        // The public one first: what it finishes needs instances that can renew their leases.
+        let stop_all = async {
+            for handle in handles {
+                handle.stop(true).await;
+            }
+        };
+        let ((), result) = tokio::join!(stop_all, serving);
         info!("drained");
-        result.map_err(RunError::Serve)
+        result.map(drop).map_err(RunError::Serve)
     }
 }
 
-fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
-    let Config { http_threads, max_connections, client_stall, drain_timeout, .. } = shared.config;
-    let http_threads = match http_threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n_threads => n_threads,
-    };
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let failed = |error| BuildError::Listen(address, error);
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// One of the listeners, and how it is served.
+struct Door {
+    listener: TcpListener,
+    face: Face,
+    n_threads: usize,
+    /// `None`: plain HTTP.
+    tls: Option<ServerConfig>,
+}
+
+impl Door {
+    fn public(
+        listener: TcpListener,
+        access: &Access,
+        http_threads: usize,
+    ) -> Result<Self, TlsError> {
+        let tls = access.certificate.as_ref().map(Certificate::server_config).transpose()?;
+        let n_threads = match http_threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n_threads => n_threads,
+        };
+        Ok(Self { listener, face: access.face, n_threads, tls })
+    }
+
+    /// One thread takes thousands of heartbeats a second.
+    fn internal(listener: TcpListener) -> Self {
+        Self { listener, face: Face::Internal, n_threads: 1, tls: None }
+    }
+}
+
+fn serve(door: Door, shared: Shared) -> io::Result<Server> {
+    let Config { max_connections, client_stall, drain_timeout, .. } = shared.config;
+    let Door { listener, face, n_threads, tls } = door;
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(Data::new(shared.reception()))
@@ -158,10 +225,10 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
             .app_data(shared.registrar.clone())
             .app_data(Data::new(shared.health.clone()))
             .app_data(shared.registry.clone())
-            .configure(http::routes)
+            .configure(http::routes(face))
     });
     let server = server
-        .workers(http_threads)
+        .workers(n_threads)
         .max_connections(max_connections)
         .keep_alive(CLIENT_KEEP_ALIVE)
         .client_request_timeout(CLIENT_PATIENCE)
@@ -171,14 +238,18 @@ fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
         // A client that has left needs no answer: its invocation is dropped, also upstream.
         .h1_allow_half_closed(false)
         .shutdown_timeout(drain_timeout.as_secs().max(1))
-        .disable_signals()
-        .listen(listener)?;
+        .disable_signals();
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+    };
     Ok(server.run())
 }
 
 /// Without it, a client that stops reading would hold its answer, and what sends it, for ever.
 fn limit_stall_of(connection: &dyn Any, client_stall: Duration) {
-    let Some(socket) = connection.downcast_ref::<TcpStream>() else {
+    let of_tls = connection.downcast_ref::<TlsStream<TcpStream>>().map(|it| it.get_ref().0);
+    let Some(socket) = connection.downcast_ref::<TcpStream>().or(of_tls) else {
         debug_assert!(false, "the router listens on TCP alone");
         return;
     };
@@ -201,6 +272,7 @@ impl Shared {
             started: self.started,
         };
         Reception {
+            gate: self.gate.clone(),
             endpoints: endpoints.clone(),
             dispatch,
             bodies: self.bodies.clone(),

@@ -1,5 +1,10 @@
 //! Every flag of the router, with its default and the reason for it.
 
+mod access;
+
+pub use access::AccessConfig;
+
+use crate::{auth::credentials::CredentialsError, tls::TlsError};
 use clap::Parser as _;
 use shared::{
     api::endpoints::{Endpoint, EndpointsFile},
@@ -27,7 +32,8 @@ pub struct Config {
     #[arg(long, env = "ROUTER_EXIT_WITH_PARENT")]
     pub exit_with_parent: bool,
 
-    /// Listens beyond loopback although anybody there may invoke models and register instances.
+    /// Without credentials, listens beyond loopback although anybody there may invoke models and
+    /// register instances.
     #[arg(long, env = "ROUTER_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
 
@@ -53,6 +59,8 @@ pub struct Config {
     #[arg(long = "drain-timeout-ms", env = "ROUTER_DRAIN_TIMEOUT_MS", default_value = "60000", value_parser = millis)]
     pub drain_timeout: Duration,
 
+    #[command(flatten)]
+    pub access: AccessConfig,
     #[command(flatten)]
     pub identity: IdentityConfig,
     #[command(flatten)]
@@ -203,8 +211,15 @@ fn millis(text: &str) -> Result<Duration, ParseIntError> {
 pub enum InvalidConfig {
     #[error("{}", first_line(_0))]
     Flags(clap::Error),
-    #[error("--listen {0} is not loopback: anybody could invoke; add --allow-unauthenticated")]
+    #[error(
+        "--listen {0} is not loopback: anybody could invoke; add --credentials, or \
+         --allow-unauthenticated"
+    )]
     Unauthenticated(SocketAddr),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("{0} must be {1}")]
     Relation(&'static str, &'static str),
     #[error("--account-id must be 12 digits")]
@@ -240,15 +255,18 @@ impl Config {
             max_connections,
             client_stall,
             drain_timeout,
+            access,
             identity,
             body,
             dispatch,
             instance,
             membership,
         } = &self;
-        if !listen.ip().is_loopback() && !allow_unauthenticated {
+        let is_guarded = access.has_credentials() || *allow_unauthenticated;
+        if !listen.ip().is_loopback() && !is_guarded {
             return Err(InvalidConfig::Unauthenticated(*listen));
         }
+        access.validate()?;
         identity.validate()?;
         let own = [
             (dispatch.deadline <= *drain_timeout, "--drain-timeout-ms", "at least --deadline-ms"),

@@ -9,7 +9,8 @@
 //! 5. [`instance_client`] sends it; [`http::answer`] passes the answer back.
 //!
 //! Beside them: [`actors::membership`] knows which instances are in service, and makes each
-//! [`instance`]; [`app`] builds all parts from [`config`] and runs them.
+//! [`instance`]; [`auth`] says who sent a request; [`app`] builds all parts from [`config`] and runs
+//! them.
 
 pub mod app;
 pub mod http;
@@ -19,7 +20,10 @@ pub mod actors;
 pub mod policy;
 pub mod instance_client;
 pub mod instance;
+pub mod access;
 pub mod auth;
+pub mod tls;
+pub mod reload;
 pub mod headers;
 pub mod sockets;
 pub mod config;

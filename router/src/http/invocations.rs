@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     actors::endpoints::{Endpoints, Variant},
-    body::BodyReader,
+    auth::{Caller, Gate, Visitor, api::Api, error::AuthError, signature},
+    body::{Body, BodyReader},
     config::IdentityConfig,
     dispatch::{Dispatch, Invocation, Served},
     headers::TARGET_MODEL,
@@ -16,16 +17,21 @@ use crate::{
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CONTENT_LENGTH, HeaderValue},
-    web::{Data, Payload},
+    web::{self, Data, Payload},
 };
 use shared::{id::EndpointName, telemetry::Chain};
 use std::{error::Error, sync::Arc};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span, error};
 
+/// A larger body is hashed beside the HTTP threads: at a gigabyte a second, a quarter of a
+/// millisecond is what other invocations of the thread can wait.
+const MAX_HASHED_BYTES: usize = 256 * 1024;
+
 /// What invocations need to come in. One per HTTP thread.
 #[derive(Debug)]
 pub struct Reception {
+    pub gate: Gate,
     pub endpoints: Endpoints,
     pub dispatch: Dispatch,
     pub bodies: BodyReader,
@@ -77,6 +83,10 @@ impl Failure {
         Self { cause: Box::new(cause), answer }
     }
 
+    fn of_auth(error: AuthError) -> Self {
+        Self::of(error, ApiError::of_auth)
+    }
+
     /// The client learns what it can do; only the log learns why.
     fn log(&self, request: &HttpRequest, id: &HeaderValue) {
         let Self { cause, answer } = self;
@@ -101,17 +111,21 @@ impl Reception {
         id: &HeaderValue,
         visit: &mut Visit,
     ) -> Result<(Served, Arc<Variant>), Failure> {
+        let visitor = self.gate.admit(request, Api::Runtime).map_err(Failure::of_auth)?;
         let endpoint = request::endpoint_name(endpoint_of(request))
             .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
-        let (asked, variant) = self.ask(&endpoint, request, id)?;
-        visit.variant = variant.metrics.clone();
-
-        let announced = request.headers().get(CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
-        let body = self.bodies.read(payload, announced).await;
-        let body = body.map_err(|error| {
-            Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config))
-        })?;
+        let asked = match self.ask(&endpoint, request, id) {
+            Err(failure) if self.gate.is_open() => return Err(failure),
+            // A stranger must not learn what there is: it is told once the caller is known.
+            asked => asked,
+        };
+        if let Ok((_, variant)) = &asked {
+            visit.variant = variant.metrics.clone();
+        }
+        let body = self.read(request, payload).await?;
+        let caller = identify(visitor, &body).await.map_err(Failure::of_auth)?;
+        self.check(&caller, &endpoint, asked.as_ref().ok().map(|(asked, _)| asked))?;
+        let (asked, variant) = asked?;
 
         let invocation = Invocation {
             id: id.clone(),
@@ -126,6 +140,30 @@ impl Reception {
             Failure::of(error, |it| ApiError::of_invoke(it, &subject, &self.identity))
         })?;
         Ok((served, variant))
+    }
+
+    async fn read(&self, request: &HttpRequest, payload: &mut Payload) -> Result<Body, Failure> {
+        let announced = request.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+        let body = self.bodies.read(payload, announced).await;
+        body.map_err(|error| Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config)))
+    }
+
+    /// Checks that the caller may invoke what is asked for.
+    fn check(
+        &self,
+        caller: &Caller,
+        endpoint: &EndpointName,
+        asked: Option<&Asked>,
+    ) -> Result<(), Failure> {
+        let IdentityConfig { region, account_id } = &self.identity;
+        let region = caller.scope().map_or(region, |scope| &scope.region);
+        // Endpoints have ARNs in lower case.
+        let resource = || {
+            format!("arn:aws:sagemaker:{region}:{account_id}:endpoint/{endpoint}").to_lowercase()
+        };
+        let target_model = asked.map(|asked| &asked.target_model);
+        caller.may("sagemaker:InvokeEndpoint", target_model, resource).map_err(Failure::of_auth)
     }
 
     /// Everything that the request says outside its body.
@@ -144,6 +182,19 @@ impl Reception {
             .map_err(|error| Failure::of(error, |it| ApiError::of_pick(it, &self.identity)))?;
         let asked = asked.map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
         Ok((asked, variant))
+    }
+}
+
+/// Proves who sent a body.
+async fn identify(visitor: Visitor, body: &Body) -> Result<Caller, AuthError> {
+    if body.bytes.len() <= MAX_HASHED_BYTES || visitor.is_anybody() {
+        return visitor.identify(&body.bytes);
+    }
+    let bytes = body.bytes.clone();
+    match web::block(move || signature::sha256(&bytes)).await {
+        Ok(hash) => visitor.identify_hash(&hash),
+        // The pool is gone, with the process about to follow.
+        Err(_) => visitor.identify(&body.bytes),
     }
 }
 

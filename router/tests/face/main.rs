@@ -8,3 +8,6 @@ mod retries;
 mod answers;
 mod membership;
 mod process;
+mod signing;
+mod access;
+mod tls;
