@@ -112,3 +112,6 @@ async fn follow<E: Error + 'static>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

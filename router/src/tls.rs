@@ -94,3 +94,6 @@ impl Certificate {
 fn provider() -> CryptoProvider {
     ring::default_provider()
 }
+
+#[cfg(test)]
+mod tests;
