@@ -1,13 +1,16 @@
 //! Every flag of the router, with its default and the reason for it.
 
+mod access;
 mod asynchronous;
 mod control;
 mod store;
 
+pub use access::AccessConfig;
 pub use asynchronous::AsyncConfig;
 pub use control::ControlConfig;
 pub use store::{ObjectsConfig, StoreConfig};
 
+use crate::{auth::credentials::CredentialsError, tls::TlsError};
 use clap::Parser as _;
 use shared::{
     api::endpoints::{Endpoint, EndpointsFile},
@@ -35,7 +38,8 @@ pub struct Config {
     #[arg(long, env = "ROUTER_EXIT_WITH_PARENT")]
     pub exit_with_parent: bool,
 
-    /// Listens beyond loopback although anybody there may invoke models and register instances.
+    /// Without credentials, listens beyond loopback although anybody there may invoke models and
+    /// register instances.
     #[arg(long, env = "ROUTER_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
 
@@ -61,6 +65,8 @@ pub struct Config {
     #[arg(long = "drain-timeout-ms", env = "ROUTER_DRAIN_TIMEOUT_MS", default_value = "60000", value_parser = millis)]
     pub drain_timeout: Duration,
 
+    #[command(flatten)]
+    pub access: AccessConfig,
     #[command(flatten)]
     pub identity: IdentityConfig,
     #[command(flatten)]
@@ -219,8 +225,15 @@ fn millis(text: &str) -> Result<Duration, ParseIntError> {
 pub enum InvalidConfig {
     #[error("{}", first_line(_0))]
     Flags(clap::Error),
-    #[error("--listen {0} is not loopback: anybody could invoke; add --allow-unauthenticated")]
+    #[error(
+        "--listen {0} is not loopback: anybody could invoke; add --credentials, or \
+         --allow-unauthenticated"
+    )]
     Unauthenticated(SocketAddr),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("{0} must be {1}")]
     Relation(&'static str, &'static str),
     #[error("--account-id must be 12 digits")]
@@ -256,6 +269,7 @@ impl Config {
             max_connections,
             client_stall,
             drain_timeout,
+            access,
             identity,
             body,
             dispatch,
@@ -266,9 +280,11 @@ impl Config {
             objects: _,
             asynchronous,
         } = &self;
-        if !listen.ip().is_loopback() && !allow_unauthenticated {
+        let is_guarded = access.has_credentials() || *allow_unauthenticated;
+        if !listen.ip().is_loopback() && !is_guarded {
             return Err(InvalidConfig::Unauthenticated(*listen));
         }
+        access.validate()?;
         identity.validate()?;
         let own = [
             (dispatch.deadline <= *drain_timeout, "--drain-timeout-ms", "at least --deadline-ms"),

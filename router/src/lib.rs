@@ -12,7 +12,8 @@
 //! ([`store_client`]).
 //!
 //! Beside them: [`actors::membership`] knows which instances are in service, and makes each
-//! [`instance`]; [`app`] builds all parts from [`config`] and runs them.
+//! [`instance`]; [`auth`] says who sent a request; [`app`] builds all parts from [`config`] and runs
+//! them.
 
 pub mod app;
 pub mod http;
@@ -27,7 +28,10 @@ pub mod instance;
 pub mod store_client;
 pub mod objects;
 pub mod async_invocations;
+pub mod access;
 pub mod auth;
+pub mod tls;
+pub mod reload;
 pub mod headers;
 pub mod sockets;
 pub mod config;

@@ -11,6 +11,7 @@ use crate::{
         job::{Job, JobHead, now_ms},
         output::AsyncOutput,
     },
+    auth::api::Api,
     headers::{
         FAILURE_LOCATION, INPUT_LOCATION, MODEL_ACCEPT, MODEL_CONTENT_TYPE, OUTPUT_LOCATION,
         REQUEST_ID,
@@ -94,8 +95,14 @@ async fn accept(
     reception: &Reception,
     jobs: &AsyncInvocations,
 ) -> Result<JobHead, Refused> {
+    let visitor = reception.gate.admit(request, Api::Runtime);
+    let visitor = visitor.map_err(|error| ApiError::of_auth(&error))?;
     let endpoint = request::endpoint_name(endpoint_of(request))?;
+    // A stranger must not learn what there is, so that the body comes first.
+    let body = inline(request, payload, reception).await?;
+    let caller = visitor.identify(&body).map_err(|error| ApiError::of_auth(&error))?;
     let asked = parse(request.headers());
+    reception.authorize(&caller, &endpoint, asked.as_ref().ok())?;
     let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
     let picked = reception.endpoints.pick_variant(&endpoint, target);
     let variant = picked.map_err(|error| ApiError::of_pick(&error, &reception.identity))?;
@@ -109,12 +116,11 @@ async fn accept(
         return Err(ApiError::validation(&message).into());
     };
     let head = head(endpoint, asked, request.headers(), &output)?;
-    let inline = inline(request, payload, reception).await?;
-    if head.input.is_some() != inline.is_empty() {
+    if head.input.is_some() != body.is_empty() {
         let message = "Body and InputLocation are mutually exclusive. Provide exactly one of them.";
         return Err(ApiError::validation(message).into());
     }
-    let job = Job { head: head.clone(), inline };
+    let job = Job { head: head.clone(), inline: body };
     let accepted = jobs.accept(job).await;
     accepted.map_err(|error| ApiError::of_accept(&error, &reception.dispatch.config))?;
     Ok(head)

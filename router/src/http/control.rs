@@ -5,7 +5,7 @@ pub mod wire;
 use super::invocations::new_request_id;
 use crate::{
     actors::endpoints::{Call, Endpoints, OperateError},
-    auth::scope::CredentialScope,
+    auth::{Gate, api::Api, error::AuthError, scope::CredentialScope},
     body::{BodyError, BodyReader},
     config::{BodyConfig, Config, IdentityConfig},
     control::{Request, error::ControlError, model_data_urls},
@@ -38,16 +38,22 @@ pub struct ControlDesk {
     endpoints: Endpoints,
     bodies: BodyReader,
     identity: IdentityConfig,
+    gate: Gate,
     /// Where `CreateModel` looks whether there are any models; `None`: it does not.
     objects: Option<Objects>,
 }
 
 impl ControlDesk {
-    pub fn new(endpoints: Endpoints, objects: Option<Objects>, config: &Config) -> Self {
+    pub fn new(
+        endpoints: Endpoints,
+        objects: Option<Objects>,
+        gate: Gate,
+        config: &Config,
+    ) -> Self {
         let (max_bytes, budget_bytes) = (MAX_BODY_BYTES, MAX_BODY_BYTES * MAX_CALLS);
         let bodies = BodyConfig { max_bytes, budget_bytes, ..config.body };
         let bodies = BodyReader::new(bodies, Gauge::default());
-        Self { endpoints, bodies, identity: config.identity.clone(), objects }
+        Self { endpoints, bodies, identity: config.identity.clone(), gate, objects }
     }
 
     async fn operate(
@@ -55,8 +61,13 @@ impl ControlDesk {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> Result<Value, Failure> {
+        let visitor = self.gate.admit(request, Api::Control)?;
         let operation = wire::operation(request.headers())?;
         let body = self.bodies.read(payload, None).await?;
+        let caller = visitor.identify(&body.bytes)?;
+        let account_id = &self.identity.account_id;
+        let all = || format!("arn:aws:sagemaker:*:{account_id}:*");
+        caller.may(&format!("sagemaker:{operation}"), None, all)?;
         let scope = CredentialScope::of(request.headers(), request.query_string());
         let call = Call {
             request: Request::parse(operation, &body.bytes)?,
@@ -97,6 +108,8 @@ impl ControlDesk {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
     Body(#[from] BodyError),
     #[error(transparent)]
     Refused(#[from] ControlError),
@@ -117,6 +130,7 @@ pub async fn call(
     };
     desk.bodies.drain(&mut payload).await;
     match &failure {
+        Failure::Auth(error) => wire::auth_refusal(error, &id),
         Failure::Body(error) => wire::body_refusal(error, &id),
         Failure::Refused(error) | Failure::Operate(OperateError::Refused(error)) => {
             debug!(request_id = ?id, %error, "control plane refused");

@@ -5,6 +5,7 @@ use super::{invocations::new_request_id, request::InvalidRequest};
 use crate::{
     actors::endpoints::PickError,
     async_invocations::AcceptError,
+    auth::error::AuthError,
     body::{BodyError, BodyReader},
     config::{DispatchConfig, IdentityConfig},
     dispatch::InvokeError,
@@ -72,6 +73,11 @@ struct ModelFailure {
 }
 
 impl ApiError {
+    /// The caller is not known, or may not do this.
+    pub fn of_auth(error: &AuthError) -> Self {
+        Self::new(error.status(), error.code(), Outcome::ClientError, &error.to_string())
+    }
+
     /// The request says something wrong, or not enough, outside its body.
     pub fn of_request(error: &InvalidRequest, endpoint: &str, id: &HeaderValue) -> Self {
         match error {

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     actors::endpoints::{Endpoints, route::Variant},
-    body::BodyReader,
+    auth::{Caller, Gate, Visitor, api::Api, error::AuthError, signature},
+    body::{Body, BodyReader},
     config::IdentityConfig,
     dispatch::{Dispatch, Invocation, Served},
     headers::TARGET_MODEL,
@@ -16,7 +17,7 @@ use crate::{
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue},
-    web::{Data, Payload},
+    web::{self, Data, Payload},
 };
 use shared::{
     address::ArtifactAddress,
@@ -27,9 +28,14 @@ use std::{error::Error, sync::Arc};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span, error};
 
+/// A larger body is hashed beside the HTTP threads: at a gigabyte a second, a quarter of a
+/// millisecond is what other invocations of the thread can wait.
+const MAX_HASHED_BYTES: usize = 256 * 1024;
+
 /// What invocations need to come in. One per HTTP thread.
 #[derive(Debug)]
 pub struct Reception {
+    pub gate: Gate,
     pub endpoints: Endpoints,
     pub dispatch: Dispatch,
     pub bodies: BodyReader,
@@ -109,6 +115,10 @@ impl Failure {
         Self { cause: Box::new(cause), answer }
     }
 
+    fn of_auth(error: AuthError) -> Self {
+        Self::of(error, ApiError::of_auth)
+    }
+
     /// The client learns what it can do; only the log learns why.
     fn log(&self, request: &HttpRequest, id: &HeaderValue) {
         let Self { cause, answer } = self;
@@ -133,26 +143,30 @@ impl Reception {
         visit: &mut Visit,
     ) -> Result<(Served, Arc<Variant>), Failure> {
         let Inbound { request, asked, id } = inbound;
+        let visitor = self.gate.admit(request, Api::Runtime).map_err(Failure::of_auth)?;
         let name = endpoint_of(request);
         let endpoint = request::endpoint_name(name)
             .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, name, id)))?;
-        let (asked, variant) = self.ask(&endpoint, asked, id)?;
-        visit.variant = variant.metrics.clone();
-        let refused =
-            |error| Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id));
-        artifact(&asked, &variant).map_err(refused)?;
-
-        let announced = request.headers().get(CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
-        let body = self.bodies.read(payload, announced).await;
-        let body = body.map_err(|error| {
-            Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config))
-        })?;
+        let asked = match self.ask(&endpoint, asked, id) {
+            Err(failure) if self.gate.is_open() => return Err(failure),
+            // A stranger must not learn what there is: it is told once the caller is known.
+            asked => asked,
+        };
+        if let Ok((_, variant)) = &asked {
+            visit.variant = variant.metrics.clone();
+        }
+        let body = self.read(request, payload).await?;
+        let caller = identify(visitor, &body).await.map_err(Failure::of_auth)?;
+        self.may(&caller, &endpoint, asked.as_ref().ok().map(|(asked, _)| asked))
+            .map_err(Failure::of_auth)?;
+        let (asked, _) = asked?;
 
         // Once more: the body may have taken so long that the endpoint has other variants now.
         let variant = self.pick(&endpoint, asked.target_variant.as_ref())?;
         visit.variant = variant.metrics.clone();
-        let artifact = artifact(&asked, &variant).map_err(refused)?;
+        let artifact = artifact(&asked, &variant).map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
+        })?;
         let invocation = Invocation {
             id: id.clone(),
             variant: Arc::clone(&variant),
@@ -168,6 +182,39 @@ impl Reception {
         Ok((served, variant))
     }
 
+    async fn read(&self, request: &HttpRequest, payload: &mut Payload) -> Result<Body, Failure> {
+        let announced = request.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+        let body = self.bodies.read(payload, announced).await;
+        body.map_err(|error| Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config)))
+    }
+
+    /// Checks that the caller may invoke what is asked for.
+    pub(super) fn authorize(
+        &self,
+        caller: &Caller,
+        endpoint: &EndpointName,
+        asked: Option<&Asked>,
+    ) -> Result<(), ApiError> {
+        self.may(caller, endpoint, asked).map_err(|error| ApiError::of_auth(&error))
+    }
+
+    fn may(
+        &self,
+        caller: &Caller,
+        endpoint: &EndpointName,
+        asked: Option<&Asked>,
+    ) -> Result<(), AuthError> {
+        let IdentityConfig { region, account_id } = &self.identity;
+        let region = caller.scope().map_or(region, |scope| &scope.region);
+        // Endpoints have ARNs in lower case.
+        let resource = || {
+            format!("arn:aws:sagemaker:{region}:{account_id}:endpoint/{endpoint}").to_lowercase()
+        };
+        let target_model = asked.and_then(|asked| asked.target_model.as_ref());
+        caller.may("sagemaker:InvokeEndpoint", target_model, resource)
+    }
+
     /// Everything that the request says outside its body.
     fn ask(
         &self,
@@ -179,6 +226,9 @@ impl Reception {
         let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
         let variant = self.pick(endpoint, target)?;
         let asked = asked.map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
+        })?;
+        artifact(&asked, &variant).map_err(|error| {
             Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
         })?;
         Ok((asked, variant))
@@ -203,6 +253,19 @@ pub(super) fn artifact(
         Some(artifact) => Ok(artifact?),
         None if asked.target_model.is_some() => Err(InvalidRequest::NotMultiModel),
         None => Err(InvalidRequest::NoTargetModel),
+    }
+}
+
+/// Proves who sent a body.
+async fn identify(visitor: Visitor, body: &Body) -> Result<Caller, AuthError> {
+    if body.bytes.len() <= MAX_HASHED_BYTES || visitor.is_anybody() {
+        return visitor.identify(&body.bytes);
+    }
+    let bytes = body.bytes.clone();
+    match web::block(move || signature::sha256(&bytes)).await {
+        Ok(hash) => visitor.identify_hash(&hash),
+        // The pool is gone, with the process about to follow.
+        Err(_) => visitor.identify(&body.bytes),
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     invocations::{Reception, new_request_id},
     sts,
 };
+use crate::auth::{api::Api, error::AuthError, scope::CredentialScope};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -68,29 +69,59 @@ impl QueryError {
     }
 }
 
+/// Why a call was not answered.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
 /// `POST` of a form for STS or IAM.
 pub async fn call(
     request: HttpRequest,
     mut payload: Payload,
     reception: Data<Reception>,
 ) -> HttpResponse {
-    let length = request.headers().get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    let answer = if let Ok(body) = reception.bodies.read(&mut payload, length).await {
-        answer(&body.bytes, &reception.identity.account_id)
-    } else {
-        reception.bodies.drain(&mut payload).await;
-        Err(QueryError::Malformed)
-    };
     let id = new_request_id();
-    let (status, xml) = match answer {
+    let (status, xml) = match serve(&request, &mut payload, &reception).await {
         Ok(answer) => (StatusCode::OK, envelope(&answer, &id)),
-        Err(error) => (StatusCode::BAD_REQUEST, error_envelope(&error, &id)),
+        Err(refused) => {
+            reception.bodies.drain(&mut payload).await;
+            let (status, code) = match &refused {
+                Refused::Auth(error) => (error.status(), error.code()),
+                Refused::Query(error) => (StatusCode::BAD_REQUEST, error.code()),
+            };
+            (status, error_envelope(code, &refused.to_string(), &id))
+        }
     };
     HttpResponse::build(status)
         .insert_header(("x-amzn-requestid", id))
         .content_type("text/xml")
         .body(xml)
+}
+
+async fn serve(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    reception: &Reception,
+) -> Result<Answer, Refused> {
+    let scope = CredentialScope::of(request.headers(), request.query_string());
+    let api = if scope.is_some_and(|it| it.service == "iam") { Api::Iam } else { Api::Sts };
+    let visitor = reception.gate.admit(request, api)?;
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let body = reception.bodies.read(payload, length).await.map_err(|_| QueryError::Malformed)?;
+    let caller = visitor.identify(&body.bytes)?;
+    let account_id = &reception.identity.account_id;
+    let answer = answer(&body.bytes, account_id)?;
+    // Everybody may ask who they are (STS API reference, `GetCallerIdentity`).
+    if api == Api::Iam {
+        let resource = || format!("arn:aws:iam::{account_id}:role/*");
+        caller.may(&format!("iam:{}", answer.action), None, resource)?;
+    }
+    Ok(answer)
 }
 
 fn answer(form: &[u8], account_id: &str) -> Result<Answer, QueryError> {
@@ -115,20 +146,19 @@ fn envelope(answer: &Answer, id: &HeaderValue) -> String {
     )
 }
 
-fn error_envelope(error: &QueryError, id: &HeaderValue) -> String {
+fn error_envelope(code: &str, message: &str, id: &HeaderValue) -> String {
     let id = id.to_str().unwrap_or_default();
-    let message = error.to_string();
     format!(
         "<ErrorResponse xmlns=\"{}\"><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message>\
          </Error><RequestId>{id}</RequestId></ErrorResponse>",
         sts::NAMESPACE,
-        error.code(),
-        escaped(&message)
+        code,
+        escaped(message)
     )
 }
 
 /// What a client wrote may stand in XML.
-fn escaped(text: &str) -> Cow<'_, str> {
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['<', '>', '&', '"', '\'']) && !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }

@@ -11,3 +11,6 @@ mod answers;
 mod async_invocations;
 mod membership;
 mod process;
+mod signing;
+mod access;
+mod tls;

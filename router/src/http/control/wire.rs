@@ -4,6 +4,7 @@
 //! [`crate::control`]'s.
 
 use crate::{
+    auth::error::AuthError,
     body::BodyError,
     control::error::{ControlError, ErrorCode},
     headers,
@@ -39,6 +40,12 @@ pub fn answer(output: &Value, id: &HeaderValue) -> HttpResponse {
 pub fn refusal(error: &ControlError, id: &HeaderValue) -> HttpResponse {
     let status = StatusCode::from_u16(error.code.status());
     write(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &error.body(), id)
+}
+
+/// Writes why a caller was not let in.
+pub fn auth_refusal(error: &AuthError, id: &HeaderValue) -> HttpResponse {
+    let body = serde_json::json!({ "__type": error.code(), "message": error.to_string() });
+    write(error.status(), &body, id)
 }
 
 /// Writes why a body was not taken. The statuses are those of the runtime API.
