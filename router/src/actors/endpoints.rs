@@ -265,8 +265,13 @@ impl Handler<Operate> for EndpointsActor {
     fn handle(&mut self, Operate { call }: Operate, _: &mut Self::Context) -> Self::Result {
         let catalog = Arc::clone(&self.published.load().catalog);
         let outcome = call.decide(&catalog, &self.config).map_err(OperateError::Refused)?;
+        let pending = outcome.changes.iter().find_map(Change::pending).cloned();
         self.commit(&catalog, outcome.changes)?;
         info!(operation = call.request.operation(), "control plane changed");
+        for variant in pending.into_iter().flat_map(|it| it.variants) {
+            let note = variant.note.unwrap_or_default();
+            info!(variant = %variant.name, fleet = %variant.fleet, note, "variant wanted");
+        }
         Ok(outcome.output)
     }
 }

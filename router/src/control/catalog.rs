@@ -81,6 +81,16 @@ pub enum Change {
     DeleteEndpoint(String),
 }
 
+impl Change {
+    /// The deployment that an endpoint is to get by this change.
+    pub fn pending(&self) -> Option<&Deployment> {
+        match self {
+            Self::PutEndpoint(endpoint) => endpoint.pending.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
     pub name: String,
