@@ -1,7 +1,7 @@
 """`make test`: sets up, builds, runs every test that this machine can run, and counts.
 
-Says loudly what it skips: only what this machine cannot run, never what merely went wrong. Its last line is `N passed, N failed, N skipped`; a build or a runner that fails without a count
-counts as one failed test.
+Says loudly what it skips: only what this machine cannot run, never what merely went wrong. Its last line is `N passed,
+N failed, N skipped`; a build or a runner that fails without a count counts as one failed test.
 """
 
 from __future__ import annotations

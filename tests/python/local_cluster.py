@@ -32,7 +32,10 @@ def own_environment(**settings):
 
 
 class LocalCluster:
-    """A context manager. Its own endpoint has one instance and one model. `environment` is handed down to router and workers: `ROUTER_…` are the router's flags."""
+    """A context manager. Its own endpoint `demo` has one instance and one model.
+
+    `environment` is handed down to router and workers: `ROUTER_…` are the router's flags.
+    """
 
     def __init__(self, *flags, **environment):
         self.flags, self.environment = list(flags), environment
