@@ -48,7 +48,7 @@ class Streams(StreamsAndAsync):
         self.assertEqual(answer["InvokedProductionVariant"], "AllTraffic")
         parts = [event["PayloadPart"]["Bytes"] for event in answer["Body"]]
         self.assertGreater(len(parts), 1)
-        self.assertLessEqual(max(map(len, parts)), 1 << 20)
+        self.assertLessEqual(max(map(len, parts)), 65_536)
         self.assertEqual(b"".join(parts), body)
 
     def test_an_empty_answer_is_a_stream_that_ends(self):
