@@ -48,7 +48,9 @@ class Cluster:
         endpoints.write_text(
             f'[[endpoint]]\nname = "{self.name}"\n[[endpoint.variant]]\nname = "AllTraffic"\n'
             f'model_data_url = "{self.model_data_url}"\n')
-        self.router = self.start("manifold-router", "--listen", "127.0.0.1:0", "--endpoints", endpoints)
+        self.router = self.start(
+            "manifold-router", "--listen", "127.0.0.1:0", "--endpoints", endpoints,
+            "--records", self.folder / "records.redb")
         self.worker = self.start(
             "manifold-worker", "--bind", "127.0.0.1:0", "--router", self.url,
             "--file-root", self.models, "--cache-dir", self.folder / "cache")

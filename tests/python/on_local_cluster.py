@@ -20,11 +20,15 @@ PATIENCE_SECONDS = 30
 class OnLocalCluster(unittest.TestCase):
     """A cluster for each class of tests, and a bucket with two models below `models/`."""
 
-    flags, environment = (), {}
+    flags = ()
+
+    @classmethod
+    def new_cluster(cls):
+        return LocalCluster(*cls.flags)
 
     @classmethod
     def setUpClass(cls):
-        cls.cluster = LocalCluster(*cls.flags, **cls.environment).__enter__()
+        cls.cluster = cls.new_cluster().__enter__()
         cls.addClassCleanup(cls.cluster.__exit__)
         cls.s3, cls.sagemaker, cls.runtime = map(cls.cluster.client, ("s3", "sagemaker", "sagemaker-runtime"))
         cls.numbers = itertools.count(1)

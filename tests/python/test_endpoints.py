@@ -7,6 +7,7 @@ import unittest
 from botocore.exceptions import ClientError, WaiterError
 
 from on_local_cluster import BUCKET, PATIENCE, OnLocalCluster, arn
+from pool import Pool
 
 
 class Endpoints(OnLocalCluster):
@@ -60,22 +61,6 @@ class Endpoints(OnLocalCluster):
         self.assertRegex(image["ResolvedImage"], r"/many-models@sha256:[0-9a-f]{64}$")
         self.assertIsInstance(image["ResolutionTime"], datetime.datetime)
         self.assertTrue(variant["VariantStatus"][0]["StatusMessage"])
-
-    def test_an_endpoint_without_data_fails_fast_and_says_why(self):
-        self.upload("vanishing/echo.tar.gz")
-        config = self.new_config(variants=[{"ModelName": self.new_model(url=f"s3://{BUCKET}/vanishing/")}])
-        self.s3.delete_object(Bucket=BUCKET, Key="vanishing/echo.tar.gz")
-        name = self.new_endpoint(config, wait=False)
-        with self.assertRaises(WaiterError) as caught:
-            self.in_service(name)
-        failed = caught.exception.last_response
-        self.assertEqual(failed["EndpointStatus"], "Failed")
-        self.assertIn(f"s3://{BUCKET}/vanishing/", failed["FailureReason"])
-        with self.assertRaisesRegex(ClientError, "ValidationException"):
-            self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=self.new_config())
-        # The other waiter ends well: only deleting is left to it.
-        self.sagemaker.delete_endpoint(EndpointName=name)
-        self.gone(name)
 
     def test_an_endpoint_is_deleted_while_it_is_created(self):
         n_before = self.n_instances()
@@ -163,34 +148,6 @@ class Endpoints(OnLocalCluster):
             self.eventually(
                 lambda: all(it["n_resident"] == 0 for it in self.cluster.instances()), "the model is let go")
 
-    def test_endpoints_are_listed_in_pages_by_state_and_time(self):
-        config = self.new_config(variants=[{"ModelName": self.new_model(url=f"s3://{BUCKET}/models/")}])
-        failing = self.failing_config()
-        serving = self.new_endpoint(config, name="listed-0")
-        failed = [self.new_endpoint(failing, name=f"listed-{n}", wait=False) for n in range(1, 6)]
-        for name in failed:
-            self.settled(name)
-
-        def listed(**arguments):
-            pages = self.sagemaker.get_paginator("list_endpoints").paginate(
-                NameContains="listed-", PaginationConfig={"PageSize": 2}, **arguments)
-            return [it["EndpointName"] for page in pages for it in page["Endpoints"]]
-
-        self.assertEqual(listed(), [*failed[::-1], serving])
-        self.assertEqual(listed(SortBy="Name", SortOrder="Ascending"), [serving, *failed])
-        self.assertEqual(listed(StatusEquals="Failed"), failed[::-1])
-        self.assertEqual(listed(StatusEquals="InService"), [serving])
-        self.assertEqual(set(listed(SortBy="Status", SortOrder="Ascending")[:5]), set(failed))
-        described = self.sagemaker.describe_endpoint(EndpointName=failed[2])
-        self.assertEqual(listed(CreationTimeAfter=described["CreationTime"]), failed[:1:-1])
-        self.assertNotIn(failed[2], listed(LastModifiedTimeBefore=described["LastModifiedTime"]))
-
-    def failing_config(self):
-        self.upload("failing/echo.tar.gz")
-        config = self.new_config(variants=[{"ModelName": self.new_model(url=f"s3://{BUCKET}/failing/")}])
-        self.s3.delete_object(Bucket=BUCKET, Key="failing/echo.tar.gz")
-        return config
-
 
 class Invocations(OnLocalCluster):
     """What the runtime's tests do with a configured endpoint, on one that was created."""
@@ -214,6 +171,65 @@ class Invocations(OnLocalCluster):
         self.assertIn(f"/aws/sagemaker/Endpoints/{name}", response["LogStreamArn"])
         with self.assertRaisesRegex(self.runtime.exceptions.ValidationError, "is missing a target model header"):
             self.runtime.invoke_endpoint(EndpointName=name, Body=b"hello")
+
+
+class Failures(OnLocalCluster):
+    """In a pool, which has the one worker that it has: a variant that wants more fails."""
+
+    @classmethod
+    def new_cluster(cls):
+        return Pool(router=("--deployment-patience-ms", "500"))
+
+    def too_large(self):
+        return self.new_config(variants=[{"ModelName": self.new_model(), "InitialInstanceCount": 2}])
+
+    def failed(self, name):
+        with self.assertRaises(WaiterError) as caught:
+            self.in_service(name)
+        self.assertEqual(caught.exception.last_response["EndpointStatus"], "Failed")
+        return caught.exception.last_response
+
+    def test_an_endpoint_that_cannot_be_fails_fast_and_says_why(self):
+        name = self.new_endpoint(self.too_large(), wait=False)
+        # What the SDK looks for.
+        self.assertIn("CapacityError", self.failed(name)["FailureReason"])
+        with self.assertRaisesRegex(ClientError, "ValidationException"):
+            self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=self.new_config())
+        with self.assertRaises(self.runtime.exceptions.ValidationError):
+            self.invoke(name)
+        # Deleting is all that is left to it, and the other waiter ends well.
+        self.sagemaker.delete_endpoint(EndpointName=name)
+        self.gone(name)
+
+    def test_an_update_that_cannot_be_leaves_what_served(self):
+        config = self.new_config()
+        name = self.new_endpoint(config)
+        self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=self.too_large())
+        described = self.in_service(name)
+        self.assertEqual(described["EndpointConfigName"], config)
+        self.assertIn("CapacityError", described["FailureReason"])
+        self.assertEqual(self.invoke(name)["Body"].read(), b"hello")
+
+    def test_endpoints_are_listed_in_pages_by_state_and_time(self):
+        failing = self.too_large()
+        serving = self.new_endpoint(name="listed-0")
+        failed = [self.new_endpoint(failing, name=f"listed-{n}", wait=False) for n in range(1, 6)]
+        for name in failed:
+            self.failed(name)
+
+        def listed(**arguments):
+            pages = self.sagemaker.get_paginator("list_endpoints").paginate(
+                NameContains="listed-", PaginationConfig={"PageSize": 2}, **arguments)
+            return [it["EndpointName"] for page in pages for it in page["Endpoints"]]
+
+        self.assertEqual(listed(), [*failed[::-1], serving])
+        self.assertEqual(listed(SortBy="Name", SortOrder="Ascending"), [serving, *failed])
+        self.assertEqual(listed(StatusEquals="Failed"), failed[::-1])
+        self.assertEqual(listed(StatusEquals="InService"), [serving])
+        self.assertEqual(set(listed(SortBy="Status", SortOrder="Ascending")[:5]), set(failed))
+        described = self.sagemaker.describe_endpoint(EndpointName=failed[2])
+        self.assertEqual(listed(CreationTimeAfter=described["CreationTime"]), failed[:1:-1])
+        self.assertNotIn(failed[2], listed(LastModifiedTimeBefore=described["LastModifiedTime"]))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import nbformat
 from nbclient import NotebookClient
 
 from cluster import ROOT
-from local_cluster import LocalCluster, own_environment
+from local_cluster import LocalCluster
+from one_url import own_environment
 
 NOTEBOOK = ROOT / "examples" / "multi_model_endpoint.ipynb"
 # The slowest cell uploads a third of a gigabyte.

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cluster import Cluster
-from local_cluster import own_environment
+from one_url import own_environment
 
 MODES = ("legacy", "standard", "adaptive")
 # The newest change of the rules that matters here: what is tried again after 429, how long it waits, and the default.

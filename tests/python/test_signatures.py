@@ -1,9 +1,7 @@
 """Signed requests of stock boto3 to a router that knows its callers: who is let in, and what each refusal is called."""
 import http.client
-import os
 import re
 import unittest
-from unittest import mock
 from urllib.parse import urlsplit
 
 import boto3
@@ -11,8 +9,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import archives
-from cluster import Cluster
-from local_cluster import own_environment
+from pool import Pool
 
 BUCKET, ENDPOINT = "tests", "demo"
 CREDENTIALS = """
@@ -43,24 +40,21 @@ ALL = ("AKALL", "all-secret")
 TEAM = ("AKTEAM", "team-secret")
 
 
-class GuardedCluster(Cluster):
-    """A store behind the router, and a credentials file."""
+class GuardedPool(Pool):
+    """A router with a credentials file."""
 
     def start_all(self):
         credentials = self.folder / "credentials.toml"
         credentials.touch(mode=0o600)
         credentials.write_text(CREDENTIALS)
-        store = "http://" + self.start("manifold", "store", "--listen", "127.0.0.1:0", "--root", self.folder / "store")
-        self.flags["manifold-router"] += ["--credentials", credentials, "--local-store", store]
-        self.flags["manifold-worker"] += ["--s3-endpoint", store]
-        with mock.patch.dict(os.environ, own_environment(AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any"), clear=True):
-            super().start_all()
+        self.flags["manifold-router"] += ["--credentials", credentials]
+        super().start_all()
 
 
 class Guarded(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.cluster = GuardedCluster(ENDPOINT, url=f"s3://{BUCKET}/models/").__enter__()
+        cls.cluster = GuardedPool(url=f"s3://{BUCKET}/models/").__enter__()
         cls.addClassCleanup(cls.cluster.__exit__)
         s3 = cls.client("s3")
         s3.create_bucket(Bucket=BUCKET)

@@ -4,7 +4,8 @@ import subprocess
 import unittest
 
 from cluster import ROOT
-from local_cluster import LocalCluster, own_environment
+from local_cluster import LocalCluster
+from one_url import own_environment
 
 EXAMPLES = ROOT / "examples"
 ENVIRONMENTS = ROOT / ".python"
