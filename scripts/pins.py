@@ -80,15 +80,3 @@ WEIGHTS = [
         22_716_958,
     ),
 ]
-
-# What the client tests use: the stock AWS client, unmodified. It needs Python 3.10.
-TEST_TOOLS_PYTHON = (3, 10)
-TEST_TOOLS = [
-    Wheel("boto3", "1.44.5", "70c3e0409794b29ec1900bcaff0695b73234a2d32ffaed35045b94caa26212a5", 140_000),
-    Wheel("botocore", "1.44.5", "8f16a56d1dff125dd65322ae021efa7ba5195a6db5102b96862566055b748921", 15_000_000),
-    Wheel("jmespath", "1.1.0", "a5663118de4908c91729bea0acadca56526eb2698e83de10cd116ae0f4e97c64", 21_000),
-    Wheel("s3transfer", "0.19.3", "24eb7535804306355e31c952a90022bf5b2f9d760f9a11062c7493a217c08553", 90_000),
-    Wheel("python-dateutil", "2.9.0.post0", "a8b2bc7bffae282281c8140a97d3aa9c14da0b136dfe83f850eea9a5f7470427", 230_000),
-    Wheel("urllib3", "2.8.0", "0cf3cae568d36aa9576b28dfb35f11328f1cb974ca7647d9475ebb86c75ac6e3", 135_000),
-    Wheel("six", "1.17.0", "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274", 11_000),
-]

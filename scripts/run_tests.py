@@ -1,7 +1,7 @@
 """`make test`: sets up, builds, runs every test that this machine can run, and counts.
 
-Says loudly what it skips: only what this machine cannot run, never what merely went wrong. Its last line is `N passed, N failed, N skipped`; a build or a runner that fails without a count
-counts as one failed test.
+Says loudly what it skips: only what this machine cannot run, never what merely went wrong. Its last line is `N passed,
+N failed, N skipped`; a build or a runner that fails without a count counts as one failed test.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import test_tools
+import venvs
 from wheels import SetupError
 
 ROOT = Path(__file__).resolve().parent.parent
 CARGO = os.environ.get("CARGO", "cargo")
+# Every promise to clients with the newest boto3 and with the last 1.34; what brings a client of its own once.
+CLIENT_SUITES = [("boto3", "tests/python"), ("boto3-1.34", "tests/python"), ("boto3", "tests/python/examples")]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -118,17 +120,20 @@ def script_tests() -> Count:
 
 
 def client_tests() -> Count:
-    if not (ROOT / "tests" / "python").is_dir():
-        return Count()
-    what = "the tests with the stock AWS client (tests/python)"
+    what = "the tests with the stock AWS clients (tests/python)"
     try:
-        test_tools.provide(ROOT)
-    except test_tools.PythonTooOld as error:
+        venvs.provide(ROOT)
+    except venvs.CannotRunHere as error:
         return skip(what, str(error))
     except SetupError as error:
         return fail(what, str(error))
-    command = [sys.executable, "-m", "unittest", "discover", "-s", "tests/python", "-v"]
-    return run(command, count_unittest, PYTHONPATH=str(ROOT / ".python"))
+    total = Count()
+    for environment, folder in CLIENT_SUITES:
+        command = [str(venvs.python(ROOT, environment)), "-m", "unittest", "discover", "-s", folder, "-v"]
+        counted = run(command, count_unittest, PYTHONPATH=str(ROOT / "tests" / "python"))
+        print(f"\n{folder} with {environment}: {counted}", flush=True)
+        total = total.plus(counted)
+    return total
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """`make setup`: checks the machine, then fetches what is asked for and not there yet.
 
-    python3 scripts/setup.py [libtorch] [weights] [test-tools]
+    python3 scripts/setup.py [libtorch] [weights] [venvs]
 
 May be killed at any moment; the same command continues. With everything there it only looks.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import libtorch
 import prerequisites
-import test_tools
+import venvs
 import weights
 from wheels import SetupError
 
-PARTS = {"libtorch": libtorch.provide, "weights": weights.provide, "test-tools": test_tools.provide}
+PARTS = {"libtorch": libtorch.provide, "weights": weights.provide, "venvs": venvs.provide}
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import unittest
 from unittest import mock
 
 import run_tests
-import test_tools
+import venvs
 import wheels
 from run_tests import Count, count_cargo, count_nextest, count_unittest, run
 
@@ -53,14 +53,14 @@ class Running(unittest.TestCase):
 
     def client_tests_after(self, error: Exception) -> Count:
         with contextlib.redirect_stdout(io.StringIO()):
-            with mock.patch.object(test_tools, "provide", side_effect=error):
+            with mock.patch.object(venvs, "provide", side_effect=error):
                 return run_tests.client_tests()
 
     def test_a_client_that_could_not_be_fetched_is_a_failure(self) -> None:
         self.assertEqual(self.client_tests_after(wheels.SetupError("no network")), Count(failed=1))
 
-    def test_a_python_too_old_for_the_client_is_a_skip(self) -> None:
-        self.assertEqual(self.client_tests_after(test_tools.PythonTooOld("3.8")), Count(skipped=1))
+    def test_a_machine_that_cannot_run_the_clients_is_a_skip(self) -> None:
+        self.assertEqual(self.client_tests_after(venvs.CannotRunHere("3.8")), Count(skipped=1))
 
 
 if __name__ == "__main__":

@@ -45,17 +45,17 @@ def is_installed(folder: Path, wheels: list[Wheel], recipe_version: int) -> bool
 def install(folder: Path, wheels: list[Wheel], recipe: Recipe, recipe_version: int) -> None:
     """Brings `folder` to what `recipe` makes of `wheels`. `recipe_version` changes when the recipe's result does."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder) as lock:
+    with lock(folder) as held:
         if is_installed(folder, wheels, recipe_version):
             return
         staging = folder / ".staging"
-        files = {wheel.name: _fetch(wheel, staging, lock) for wheel in wheels}
+        files = {wheel.name: _fetch(wheel, staging, held) for wheel in wheels}
         tree = _emptied(staging / "tree")
         recipe(files, tree)
         _swap_in(tree, folder)
         # Before the stamp: nobody would look for it after, and it holds half a gigabyte.
         shutil.rmtree(staging)
-        _write_whole(folder / STAMP, json.dumps(_stamp(wheels, recipe_version), indent=1))
+        write_whole(folder / STAMP, json.dumps(_stamp(wheels, recipe_version), indent=1))
 
 
 def _stamp(wheels: list[Wheel], recipe_version: int) -> dict[str, object]:
@@ -63,7 +63,7 @@ def _stamp(wheels: list[Wheel], recipe_version: int) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[int]:
+def lock(folder: Path) -> Iterator[int]:
     """Lets one set-up at a time work on `folder`. The system releases it when its last holder is gone."""
     with open(folder / ".lock", "w", encoding="utf-8") as file:
         try:
@@ -110,7 +110,7 @@ def _pip_download(wheel: Wheel, incoming: Path, scratch: Path, log_and_lock: tup
         command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,)
     ) as pip:
         while pip.poll() is None:
-            progress.show(_n_bytes(scratch))
+            progress.show(n_bytes(scratch))
             time.sleep(0.2)
     progress.end(complete=pip.returncode == 0)
     return pip.returncode
@@ -138,7 +138,7 @@ def _swap_in(tree: Path, folder: Path) -> None:
         os.replace(entry, target)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".part")
     partial.write_text(text)
     os.replace(partial, path)
@@ -150,7 +150,7 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _n_bytes(folder: Path) -> int:
+def n_bytes(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

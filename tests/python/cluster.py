@@ -13,10 +13,11 @@ START_SECONDS = 60
 
 
 class Cluster:
-    """Endpoint `name` serves every archive below the folder `models`. A context manager."""
+    """Endpoint `name` serves every archive below the folder `models`, or below `url`. A context manager."""
 
-    def __init__(self, name="demo", models=MODELS, worker=(), router=()):
+    def __init__(self, name="demo", models=MODELS, url=None, worker=(), router=()):
         self.name, self.models = name, Path(models).resolve()
+        self.model_data_url = url or f"file://{self.models}/"
         self.flags = {"manifold-worker": list(worker), "manifold-router": list(router)}
         self.processes = []
 
@@ -46,8 +47,10 @@ class Cluster:
         endpoints = self.folder / "endpoints.toml"
         endpoints.write_text(
             f'[[endpoint]]\nname = "{self.name}"\n[[endpoint.variant]]\nname = "AllTraffic"\n'
-            f'model_data_url = "file://{self.models}/"\n')
-        self.router = self.start("manifold-router", "--listen", "127.0.0.1:0", "--endpoints", endpoints)
+            f'model_data_url = "{self.model_data_url}"\n')
+        self.router = self.start(
+            "manifold-router", "--listen", "127.0.0.1:0", "--endpoints", endpoints,
+            "--records", self.folder / "records.redb")
         self.worker = self.start(
             "manifold-worker", "--bind", "127.0.0.1:0", "--router", self.url,
             "--file-root", self.models, "--cache-dir", self.folder / "cache")
@@ -56,7 +59,7 @@ class Cluster:
     def start(self, binary, *arguments):
         """Starts a process and returns the address that it bound."""
         file = self.folder / f"{binary}.address"
-        command = [BINARIES / binary, "--exit-with-parent", "--address-file", file, *arguments, *self.flags[binary]]
+        command = [BINARIES / binary, *arguments, *self.flags.get(binary, ()), "--exit-with-parent", "--address-file", file]
         with open(self.folder / f"{binary}.log", "w") as log:
             self.processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log))
         self.wait(f"{binary} to listen", file.exists)
@@ -73,5 +76,8 @@ class Cluster:
 
     def get(self, path):
         connection = http.client.HTTPConnection(self.router, timeout=5)
-        connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
+        try:
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()

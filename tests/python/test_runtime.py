@@ -1,7 +1,6 @@
 """What stock boto3 sees: answers, diagnosis, and each error as its own exception class."""
 import io
 import json
-import tarfile
 import tempfile
 import unittest
 from pathlib import Path
@@ -10,6 +9,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import archives
 from cluster import MODELS, ROOT, Cluster
 
 CAT = (ROOT / "driver" / "assets" / "cat.jpg").read_bytes()
@@ -22,24 +22,19 @@ REFERENCE = {  # libtorch through PyTorch, the same picture and preparation
 }
 
 
-def archive(path, files):
-    """Packs `files` (name to bytes) as a .tar.gz."""
+def store(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as packed:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            packed.addfile(entry, io.BytesIO(content))
+    path.write_bytes(content)
 
 
-class Boto3(unittest.TestCase):
+class Runtime(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.models = folder.name
-        archive(Path(cls.models) / "echo.tar.gz", {"manifold.toml": b'[model]\nruntime = "echo"\n'})
-        archive(Path(cls.models) / "broken.tar.gz", {"model.pt": b"not TorchScript"})
+        store(Path(cls.models) / "echo.tar.gz", archives.echo())
+        store(Path(cls.models) / "broken.tar.gz", archives.broken())
         for model in [*REFERENCE, "tiny_mlp.tar.gz"]:
             (Path(cls.models) / model).write_bytes((MODELS / model).read_bytes())
         cls.cluster = Cluster(models=cls.models).__enter__()
@@ -133,7 +128,7 @@ class Boto3(unittest.TestCase):
 
     def test_a_model_uploaded_now_is_found_now(self):
         self.refused(self.client.exceptions.ValidationError, target_model="new/model.tar.gz")
-        archive(Path(self.models) / "new" / "model.tar.gz", {"manifold.toml": b'[model]\nruntime = "echo"\n'})
+        store(Path(self.models) / "new" / "model.tar.gz", archives.echo())
         self.assertEqual(self.invoke("new/model.tar.gz")["Body"].read(), b"hello")
 
 
