@@ -46,6 +46,18 @@ pub struct UpArgs {
     #[arg(long, env = "MANIFOLD_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
 
+    /// File with the keys that requests to the router must be signed with (TOML). Without it, whoever
+    /// reaches the router may do everything.
+    #[arg(long, env = "ROUTER_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
+
+    /// A key of the environment that the router takes: our own calls are signed with it.
+    #[arg(long, env = "ROUTER_ACCESS_KEY_ID", hide = true, requires = "secret_access_key")]
+    pub access_key_id: Option<String>,
+
+    #[arg(long, env = "ROUTER_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
+    pub secret_access_key: Option<String>,
+
     /// Folder for logs, the store's objects and the workers' caches.
     #[arg(long, env = "MANIFOLD_DATA", default_value = ".manifold")]
     pub data: PathBuf,

@@ -1,5 +1,7 @@
 //! A client of a cluster, over its public API alone.
 
+use crate::signing::Key;
+use aws_sigv4::http_request::SigningError;
 use bytes::Bytes;
 use reqwest::{
     Method,
@@ -29,6 +31,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     http: reqwest::Client,
     router_url: String,
+    /// What calls of the control plane are signed with; `None`: they are not.
+    key: Option<Key>,
 }
 
 /// What to ask a model.
@@ -72,6 +76,8 @@ pub enum ClientError {
     Header(HeaderName),
     #[error("{url} answered {status}: {body}")]
     Status { url: String, status: u16, body: String },
+    #[error("the call could not be signed")]
+    Sign(#[from] SigningError),
     #[error("{operation} was refused: {code}: {message}")]
     Refused { operation: String, code: String, message: String },
     #[error("{url} answered with something else than what it should")]
@@ -98,7 +104,14 @@ impl Client {
         Self {
             http: http.expect("a client without TLS has nothing to fail at"),
             router_url: router_url.trim_end_matches('/').to_owned(),
+            key: None,
         }
+    }
+
+    /// Signs calls of the control plane with `key`.
+    #[must_use]
+    pub fn signing_with(self, key: Option<Key>) -> Self {
+        Self { key, ..self }
     }
 
     pub fn router_url(&self) -> &str {
@@ -165,18 +178,25 @@ impl Client {
 
     /// Calls the control plane (`CreateModel`, …).
     pub async fn control(&self, operation: &str, input: &Value) -> Result<Value, ClientError> {
-        let unreachable =
-            |source| ClientError::Unreachable { url: self.router_url.clone(), source };
-        let request = self.http.post(format!("{}/", self.router_url));
-        let request = request
-            .header("x-amz-target", format!("SageMaker.{operation}"))
-            .header(CONTENT_TYPE, "application/x-amz-json-1.1")
-            .timeout(CALL_TIMEOUT)
-            .body(input.to_string());
+        let url = format!("{}/", self.router_url);
+        let unreachable = |source| ClientError::Unreachable { url: url.clone(), source };
+        let target = format!("SageMaker.{operation}");
+        let own = [("x-amz-target", &*target), ("content-type", "application/x-amz-json-1.1")];
+        let body = input.to_string();
+        let key = self.key.as_ref();
+        let signed = key.map(|key| key.sign(&url, &own, body.as_bytes())).transpose()?;
+        let mut request = self.http.post(&url).timeout(CALL_TIMEOUT);
+        for (name, value) in own {
+            request = request.header(name, value);
+        }
+        for (name, value) in signed.into_iter().flatten() {
+            request = request.header(name, value);
+        }
+        let request = request.body(body);
         let answer = request.send().await.map_err(unreachable)?;
         let is_success = answer.status().is_success();
         let body = answer.bytes().await.map_err(unreachable)?;
-        let source = |source| ClientError::Body { url: self.router_url.clone(), source };
+        let source = |source| ClientError::Body { url: url.clone(), source };
         let body: Value = serde_json::from_slice(&body).map_err(source)?;
         if is_success {
             return Ok(body);

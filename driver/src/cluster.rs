@@ -14,11 +14,13 @@ use crate::{
     processes::Processes,
     share::Machine,
     signals::Signals,
+    signing::Key,
     supervise::{KillOrder, Supervised},
 };
 use fleets::Fleets;
 use start::{Launched, Started};
 use std::{
+    ffi::OsString,
     io,
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -65,7 +67,9 @@ pub struct ClusterPlan {
     pub data: DataDir,
     pub listen: SocketAddr,
     /// More flags for the router.
-    pub router_flags: Vec<&'static str>,
+    pub router_flags: Vec<OsString>,
+    /// The key of our own calls, if the router wants them signed.
+    pub key: Option<Key>,
     /// What the workers share.
     pub machine: Machine,
     /// Workers that there may be, over all endpoints.

@@ -41,6 +41,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Ended> {
         // Any free port: a cluster of `manifold up` may be running beside.
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         router_flags: Vec::new(),
+        key: None,
         machine: up::measure(None, args.workers)?,
         max_instances: args.workers,
     };

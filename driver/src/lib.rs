@@ -20,6 +20,7 @@ pub mod data;
 pub mod binaries;
 pub mod models;
 pub mod client;
+pub mod signing;
 pub mod store;
 pub mod console;
 mod log;

@@ -13,10 +13,11 @@ use crate::{
     models::{self, BUCKET, ModelStore, PREFIX},
     share::Machine,
     signals::Signals,
+    signing::Key,
     zoo::{self, Made},
 };
 use anyhow::Context as _;
-use std::{cell::Cell, path::Path, time::Duration};
+use std::{cell::Cell, ffi::OsString, path::Path, time::Duration};
 use tokio::time::timeout;
 
 /// How long SIGKILL may take to empty the process table.
@@ -44,16 +45,12 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
     if wants_zoo && make_models(&binaries, &folder, &mut signals).await? == Made::Interrupted {
         return Ok(Ended::Killed);
     }
-    let flags = [
-        args.allow_unauthenticated.then_some("--allow-unauthenticated"),
-        // There is nothing yet below the prefix of the endpoint.
-        args.no_models.then_some("--allow-empty-model-data"),
-    ];
     let plan = ClusterPlan {
         binaries,
         data,
         listen: args.listen,
-        router_flags: flags.into_iter().flatten().collect(),
+        router_flags: router_flags(&args)?,
+        key: key(&args),
         machine: measure(args.memory_budget, args.workers)?,
         max_instances: args.max_instances.max(args.workers),
     };
@@ -74,6 +71,29 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
     let ended = Box::pin(serve).await?;
     // A signal is how it is meant to end, once it has begun.
     Ok(if is_ready.get() { ended } else { Ended::Killed })
+}
+
+fn router_flags(args: &UpArgs) -> anyhow::Result<Vec<OsString>> {
+    let mut flags: Vec<OsString> = Vec::new();
+    if args.allow_unauthenticated {
+        flags.push("--allow-unauthenticated".into());
+    }
+    if args.no_models {
+        // There is nothing yet below the prefix of the endpoint.
+        flags.push("--allow-empty-model-data".into());
+    }
+    if let Some(file) = &args.credentials {
+        let file = file.canonicalize().with_context(|| format!("no file {}", file.display()))?;
+        flags.extend(["--credentials".into(), file.into()]);
+    }
+    Ok(flags)
+}
+
+/// The key of our own calls: that of the environment, or one that nobody else knows.
+fn key(args: &UpArgs) -> Option<Key> {
+    let given = args.access_key_id.clone().zip(args.secret_access_key.clone());
+    let given = given.map(|(id, secret)| Key::new(id, secret));
+    given.or_else(|| args.credentials.as_ref().map(|_| Key::random()))
 }
 
 /// Starts a cluster and does something with it, until that is done or a signal comes; then stops the

@@ -8,12 +8,6 @@ pub fn echo() -> Vec<u8> {
     of_files(&[("manifold.toml", b"[model]\nruntime = \"echo\"\n")])
 }
 
-/// A model that answers with what it is called, and then its input.
-pub fn echo_called(name: &str) -> Vec<u8> {
-    let manifest: &[u8] = b"[model]\nruntime = \"echo\"\nfile = \"name\"\n";
-    of_files(&[("manifold.toml", manifest), ("name", name.as_bytes())])
-}
-
 /// An echo model whose archive takes room on disk and time to fetch: `n_bytes` that do not compress.
 pub fn echo_with_padding(n_bytes: usize) -> Vec<u8> {
     let padding = noise(n_bytes);

@@ -55,7 +55,7 @@ async fn load(client: Client, endpoint: &'static str, is_over: Arc<AtomicBool>) 
 async fn deployable(client: &Client, name: &str, n_instances: u32) {
     let store = ModelStore::new(client.router_url());
     let key = format!("{name}/{MODEL}");
-    store.put(BUCKET, &key, archives::echo_called(name)).await.expect("the store takes it");
+    store.put(BUCKET, &key, archives::echo_that_says(name, 0)).await.expect("the store takes it");
     let container = json!({
         "Image": "any", "Mode": "MultiModel", "ModelDataUrl": format!("s3://{BUCKET}/{name}/"),
     });

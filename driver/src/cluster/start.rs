@@ -9,6 +9,7 @@ use crate::{
     client::Client,
     console::Step,
     processes::Processes,
+    signing::Key,
     supervise::Supervised,
 };
 use std::{
@@ -71,7 +72,8 @@ impl Launched {
                 ["--s3-endpoint", store_url],
             ];
             spec.args.extend(flags.as_flattened().iter().map(Into::into));
-            spec.args.extend(plan.router_flags.iter().map(Into::into));
+            spec.args.extend(plan.router_flags.iter().cloned());
+            spec.env.extend(plan.key.iter().flat_map(Key::environment));
             spec
         };
         let router = self.router.insert(Started::start(router_spec(plan.listen))?);
@@ -79,7 +81,7 @@ impl Launched {
         router.spec = router_spec(router.address);
         let url = reachable_url(router.address);
         step.done(&format!("router on {url}"));
-        Ok(Client::new(&url))
+        Ok(Client::new(&url).signing_with(plan.key.clone()))
     }
 
     /// Kills what was started, and returns when nothing of it is left.
