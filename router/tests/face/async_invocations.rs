@@ -114,7 +114,10 @@ async fn an_answer_comes_to_its_place() {
     let (_, put) = &written(&store)[0];
     assert_eq!((&put.body[..], put.header("content-type")), (&b"1,2"[..], Some("text/csv")));
     let received = &instance.received()[0];
-    assert_eq!((&received.body[..], received.header("content-type")), (&b"inline"[..], Some("text/plain")));
+    assert_eq!(
+        (&received.body[..], received.header("content-type")),
+        (&b"inline"[..], Some("text/plain"))
+    );
 
     let named = "x-amzn-sagemaker-inputlocation: s3://bucket/in/1\r\n\
                  x-amzn-sagemaker-s3outputpathextension: sub\r\nx-amzn-sagemaker-filename: f.txt\r\n";
@@ -138,7 +141,10 @@ async fn a_failure_comes_to_its_place() {
     let (path, put) = written(&store).remove(0);
     let document: serde_json::Value = serde_json::from_slice(&put.body).expect("JSON");
     assert_eq!(path, failure);
-    assert_eq!((&document["Code"], &document["OriginalMessage"]), (&"ModelError".into(), &"oh no".into()));
+    assert_eq!(
+        (&document["Code"], &document["OriginalMessage"]),
+        (&"ModelError".into(), &"oh no".into())
+    );
 }
 
 #[actix_web::test]
@@ -188,7 +194,10 @@ async fn what_cannot_be_done_is_refused_at_once() {
     let target = "x-amzn-sagemaker-target-model: m\r\n";
     let line = "POST /endpoints/synchronous/async-invocations";
     let synchronous = process.router.send(line, target, b"x").await;
-    assert_eq!((synchronous.status, synchronous.header("x-amzn-errortype")), (400, Some("ValidationError")));
+    assert_eq!(
+        (synchronous.status, synchronous.header("x-amzn-errortype")),
+        (400, Some("ValidationError"))
+    );
 
     assert_eq!(process.invoke("", &[b'x'; 128_000]).await.status, 202);
     let full = process.invoke("", b"x").await;
