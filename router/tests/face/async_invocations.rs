@@ -107,7 +107,9 @@ async fn an_answer_comes_to_its_place() {
     let answer = process.invoke(headers, b"inline").await;
     assert_eq!((answer.status, &answer.json()["InferenceId"]), (202, &"mine".into()));
     let output = path_of(answer.header("x-amzn-sagemaker-outputlocation"));
-    assert!(output.starts_with("/bucket/out/") && output.ends_with(".out"), "{output}");
+    // A UUID and its extension.
+    let name = output.strip_prefix("/bucket/out/").expect("below the output path");
+    assert_eq!(name.split_once('.').map(|(id, rest)| (id.len(), rest)), Some((36, "out")));
     let failure = path_of(answer.header("x-amzn-sagemaker-failurelocation"));
     assert!(failure.starts_with("/bucket/failed/") && failure.ends_with("-error.out"), "{failure}");
     eventually(async || written(&store).iter().any(|(path, _)| *path == output)).await;
@@ -187,7 +189,7 @@ async fn what_cannot_be_done_is_refused_at_once() {
         let message = "Body and InputLocation are mutually exclusive. Provide exactly one of them.";
         answer.check_error(400, "ValidationError", message);
     }
-    let large = process.invoke("", &[b'x'; 128_001]).await;
+    let large = process.invoke("", &vec![b'x'; 128_001]).await;
     let message = "1 validation error detected: Value at 'body' failed to satisfy constraint: \
                    Member must have length less than or equal to 128000";
     large.check_error(400, "ValidationError", message);
@@ -199,7 +201,7 @@ async fn what_cannot_be_done_is_refused_at_once() {
         (400, Some("ValidationError"))
     );
 
-    assert_eq!(process.invoke("", &[b'x'; 128_000]).await.status, 202);
+    assert_eq!(process.invoke("", &vec![b'x'; 128_000]).await.status, 202);
     let full = process.invoke("", b"x").await;
     let message = "The queue of asynchronous invocations is full. Please try again.";
     full.check_error(503, "ServiceUnavailable", message);
