@@ -59,6 +59,16 @@ impl Processes {
         spec
     }
 
+    /// What a router needs to reach the store itself.
+    pub fn with_store(&self, mut router: ChildSpec, store_url: &str) -> ChildSpec {
+        for name in ["--local-store", "--s3-endpoint"] {
+            router.args.extend(flag(name, store_url));
+        }
+        router.args.extend(flag("--s3-region", REGION));
+        router.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        router
+    }
+
     fn spec(&self, name: &str, program: &Path, mut args: Vec<OsString>) -> ChildSpec {
         let address_file = self.data.address_file(name);
         args.extend(flag("--address-file", &address_file));

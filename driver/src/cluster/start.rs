@@ -64,12 +64,10 @@ impl Launched {
         let step = Step::start();
         let max_instances = plan.max_instances.to_string();
         let router_spec = |listen| {
-            let mut spec = processes.router(listen);
+            let mut spec = processes.with_store(processes.router(listen), store_url);
             let flags = [
                 ["--instances", "launcher"],
                 ["--max-endpoint-instances", &max_instances],
-                ["--local-store", store_url],
-                ["--s3-endpoint", store_url],
             ];
             spec.args.extend(flags.as_flattened().iter().map(Into::into));
             spec.args.extend(plan.router_flags.iter().cloned());

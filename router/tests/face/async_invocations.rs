@@ -107,7 +107,9 @@ async fn an_answer_comes_to_its_place() {
     let answer = process.invoke(headers, b"inline").await;
     assert_eq!((answer.status, &answer.json()["InferenceId"]), (202, &"mine".into()));
     let output = path_of(answer.header("x-amzn-sagemaker-outputlocation"));
-    assert!(output.starts_with("/bucket/out/") && output.contains(".out"), "{output}");
+    // A UUID and its extension.
+    let name = output.strip_prefix("/bucket/out/").expect("below the output path");
+    assert_eq!(name.split_once('.').map(|(id, rest)| (id.len(), rest)), Some((36, "out")));
     let failure = path_of(answer.header("x-amzn-sagemaker-failurelocation"));
     assert!(failure.starts_with("/bucket/failed/") && failure.ends_with("-error.out"), "{failure}");
     eventually(async || written(&store).iter().any(|(path, _)| *path == output)).await;

@@ -24,7 +24,8 @@ async fn what_is_signed_for_s3_goes_to_the_store_as_it_came() {
     let headers = "etag: \"e\"\r\nx-amz-meta-a: 1\r\nx-amz-meta-a: 2\r\n";
     let (store, router) = with_store(Act::Send(ok(headers, "object")), &[]).await;
     let asked = format!("{SIGNED}range: bytes=0-5\r\nx-amz-date: d\r\nte: trailers\r\n");
-    let line = "GET /ping/a%2Fb//c%20d+e?prefix=x%2F&list-type";
+    // A bucket may be called as a route of ours is.
+    let line = "GET /metrics/a%2Fb//c%20d+e?prefix=x%2F&list-type";
     let answer = router.send(line, &asked, b"").await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "object"));
     assert_eq!(answer.header("etag"), Some("\"e\""));
