@@ -6,7 +6,7 @@ use log::{Log, Operation};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::time::Duration;
 use tests::{RestartedRouter, eventually};
-use tokio::time::sleep;
+use tokio::{task::yield_now, time::Instant};
 
 /// Start of the pseudo-random script and of its kill points.
 const SEED: u64 = 2026;
@@ -15,9 +15,6 @@ const N_KILLS: usize = 100;
 
 /// Of these, as many must hit a call that was under way.
 const MIN_KILLS_DURING: usize = 30;
-
-/// Longer than a call takes, most of the time.
-const LONGEST_CALL: Duration = Duration::from_millis(6);
 
 /// Where in a call the router is killed.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +25,20 @@ enum KillPoint {
     After,
 }
 
-fn kill_point(random: &mut StdRng) -> KillPoint {
+/// Chooses a point of a call that takes as long as `call_time`.
+fn kill_point(random: &mut StdRng, call_time: Duration) -> KillPoint {
     match random.random_range(0..10) {
         0 => KillPoint::Before,
         1 | 2 => KillPoint::After,
-        _ => KillPoint::During(LONGEST_CALL.mul_f64(random.random())),
+        _ => KillPoint::During(call_time.mul_f64(random.random())),
+    }
+}
+
+/// Waits for less than a millisecond, which timers cannot.
+async fn spin(delay: Duration) {
+    let until = Instant::now() + delay;
+    while Instant::now() < until {
+        yield_now().await;
     }
 }
 
@@ -58,7 +64,7 @@ async fn call(router: &mut RestartedRouter, operation: &Operation, at: KillPoint
         KillPoint::Before => {}
         KillPoint::During(delay) => tokio::select! {
             done = &mut called => answer = Some(done),
-            () = sleep(delay) => {}
+            () = spin(delay) => {}
         },
         KillPoint::After => answer = Some((&mut called).await),
     }
@@ -80,11 +86,14 @@ async fn call(router: &mut RestartedRouter, operation: &Operation, at: KillPoint
 async fn no_acknowledged_change_is_lost_however_often_the_router_is_killed() {
     let mut random = StdRng::seed_from_u64(SEED);
     let mut router = RestartedRouter::start().await;
+    let started = Instant::now();
     let mut log = Log::start(router.client()).await;
+    let call_time = started.elapsed() / log::N_CALLS_AT_START;
     let (mut n_during, mut n_acknowledged) = (0, 0);
     for kill in 0..N_KILLS {
         let operation = log.next(&mut random);
-        let (heard, is_under_way) = call(&mut router, &operation, kill_point(&mut random)).await;
+        let (heard, is_under_way) =
+            call(&mut router, &operation, kill_point(&mut random, call_time)).await;
         n_during += usize::from(is_under_way);
         match heard {
             Heard::Acknowledged => {

@@ -61,7 +61,8 @@ async fn deployable(client: &Client, name: &str, n_instances: u32) {
     });
     client.control("CreateModel", json!({"ModelName": name, "PrimaryContainer": container})).await;
     let variant = json!({
-        "VariantName": "AllTraffic", "ModelName": name, "InitialInstanceCount": n_instances,
+        "VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.m5.large",
+        "InitialInstanceCount": n_instances,
     });
     let config = json!({"EndpointConfigName": name, "ProductionVariants": [variant]});
     client.control("CreateEndpointConfig", config).await;

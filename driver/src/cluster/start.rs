@@ -65,10 +65,7 @@ impl Launched {
         let max_instances = plan.max_instances.to_string();
         let router_spec = |listen| {
             let mut spec = processes.with_store(processes.router(listen), store_url);
-            let flags = [
-                ["--instances", "launcher"],
-                ["--max-endpoint-instances", &max_instances],
-            ];
+            let flags = [["--instances", "launcher"], ["--max-endpoint-instances", &max_instances]];
             spec.args.extend(flags.as_flattened().iter().map(Into::into));
             spec.args.extend(plan.router_flags.iter().cloned());
             spec.env.extend(plan.key.iter().flat_map(Key::environment));

@@ -14,6 +14,9 @@ const ENDPOINT: &str = "only";
 /// Model and configuration that the others stand on; the script leaves them alone.
 const BASE: &str = "base";
 
+/// Calls of [`Log::start`].
+pub(super) const N_CALLS_AT_START: u32 = 2;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Resource {
     Model(&'static str),
@@ -212,6 +215,18 @@ async fn describe(client: &Client, resource: Resource) -> State {
             Some(0)
         }
         Resource::Endpoint if described["EndpointStatus"] == "Deleting" => None,
-        Resource::Endpoint => described["ProductionVariants"][0]["DesiredInstanceCount"].as_u64(),
+        Resource::Endpoint => {
+            // What is under way counts.
+            let pending = &described["PendingDeploymentSummary"];
+            let variants = if pending.is_null() {
+                &described["ProductionVariants"]
+            } else {
+                &pending["ProductionVariants"]
+            };
+            let n_instances = variants[0]["DesiredInstanceCount"].as_u64();
+            Some(
+                n_instances.unwrap_or_else(|| panic!("an endpoint without instances: {described}")),
+            )
+        }
     }
 }
