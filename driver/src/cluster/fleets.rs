@@ -267,7 +267,7 @@ async fn ask(client: &Client, report: &FleetsReport) -> DesiredFleets {
 
 /// Names that say what they are, and differ from those of every other fleet. At most 63 characters.
 fn name(fleet: &DesiredFleet, instance_idx: u32) -> String {
-    const MAX_ENDPOINT_CHARS: usize = 28;
+    const MAX_ENDPOINT_CHARS: usize = 25;
     const MAX_VARIANT_CHARS: usize = 16;
     // Fleets are `f-` and 32 hexadecimal digits.
     const FLEET_CHARS: std::ops::Range<usize> = 2..10;

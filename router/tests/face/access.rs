@@ -114,7 +114,7 @@ async fn each_failure_has_the_name_that_clients_know() {
     let text = "The security token included in the request is expired";
     guarded.check(&guarded.invoke(old).await, (403, "ExpiredTokenException", text));
 
-    let elsewhere = Signer { service: "s3", ..Signer::of("AKIA", "hush") };
+    let elsewhere = Signer { service: "execute-api", ..Signer::of("AKIA", "hush") };
     let text = "Credential should be scoped to correct service: 'sagemaker'.";
     guarded.check(&guarded.invoke(elsewhere).await, (403, "InvalidSignatureException", text));
 

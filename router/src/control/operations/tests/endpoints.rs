@@ -28,7 +28,10 @@ fn a_new_endpoint_is_creating_and_shows_what_it_will_be() {
         "CurrentWeight": 1.0, "DesiredWeight": 1.0,
         "CurrentInstanceCount": 0, "DesiredInstanceCount": 1,
         "InstanceType": "ml.m5.large",
-        "VariantStatus": [{ "Status": "Creating", "StartTime": 1002.5 }],
+        "VariantStatus": [{
+            "Status": "Creating", "StartTime": 1002.5,
+            "StatusMessage": "Manifold's own worker runs in place of the image repo/worker:1.",
+        }],
     });
     let expected = json!({
         "EndpointName": "My-E", "EndpointArn": arn, "EndpointConfigName": "c",
