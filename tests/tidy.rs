@@ -31,7 +31,7 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
             "hyper",
         ],
     ),
-    ("router", &["worker", "driver", "ractor", "tch", "aws-sdk-s3", "reqwest"]),
+    ("router", &["worker", "driver", "ractor", "tch", "reqwest"]),
     ("worker", &["router", "driver", "actix", "consistent_hash_ring"]),
     ("driver", &["router", "worker", "actix", "actix-web", "ractor", "tch"]),
 ];
@@ -41,7 +41,7 @@ const OWNERS: [(&str, &[&str]); 7] = [
     ("actix", &["router/src/actors"]),
     ("ractor", &["worker/src/actors"]),
     ("tch", &["worker/src/runtime/torch", "worker/zoo"]),
-    ("aws_sdk_s3", &["worker/src/artifact/s3", "driver/src/models"]),
+    ("aws_sdk_s3", &["worker/src/artifact/s3", "router/src/objects", "driver/src/models"]),
     ("sysinfo", &["worker/src/memory", "driver/src/machine"]),
     ("consistent_hash_ring", &["router/src/policy/ring"]),
     ("s3s_fs", &["driver/src/store"]),

@@ -54,7 +54,7 @@ pub struct ChildSpec {
     pub name: String,
     pub program: PathBuf,
     pub args: Vec<OsString>,
-    pub env: Vec<(&'static str, String)>,
+    pub env: Vec<(String, String)>,
     /// Where its output goes, at the end.
     pub log: PathBuf,
     /// Where it writes the address that it listens on.
@@ -221,7 +221,7 @@ mod tests {
             name: "test".to_owned(),
             program: PathBuf::from("/bin/sh"),
             args: vec!["-c".into(), script.into()],
-            env: vec![("ADDRESS_FILE", folder.join("address").display().to_string())],
+            env: vec![("ADDRESS_FILE".to_owned(), folder.join("address").display().to_string())],
             log: folder.join("log"),
             address_file: folder.join("address"),
         }

@@ -30,9 +30,13 @@ pub enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub struct UpArgs {
-    /// Worker instances. A handful is enough on one machine: they share its cores.
+    /// Instances of the endpoint `demo`. A handful is enough on one machine: they share its cores.
     #[arg(long, env = "MANIFOLD_WORKERS", default_value = "2", value_parser = n_workers)]
     pub workers: usize,
+
+    /// Worker instances that there may be, over all endpoints that clients make.
+    #[arg(long, env = "MANIFOLD_MAX_INSTANCES", default_value = "8", value_parser = n_workers)]
+    pub max_instances: usize,
 
     /// Address that clients invoke.
     #[arg(long, env = "MANIFOLD_LISTEN", default_value = "127.0.0.1:8080")]
@@ -41,6 +45,18 @@ pub struct UpArgs {
     /// Let the router listen beyond loopback although anybody there may invoke models.
     #[arg(long, env = "MANIFOLD_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
+
+    /// File with the keys that requests to the router must be signed with (TOML). Without it, whoever
+    /// reaches the router may do everything.
+    #[arg(long, env = "ROUTER_CREDENTIALS")]
+    pub credentials: Option<PathBuf>,
+
+    /// A key of the environment that the router takes: our own calls are signed with it.
+    #[arg(long, env = "ROUTER_ACCESS_KEY_ID", hide = true, requires = "secret_access_key")]
+    pub access_key_id: Option<String>,
+
+    #[arg(long, env = "ROUTER_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
+    pub secret_access_key: Option<String>,
 
     /// Folder for logs, the store's objects and the workers' caches.
     #[arg(long, env = "MANIFOLD_DATA", default_value = ".manifold")]

@@ -1,9 +1,19 @@
 //! A client of a cluster, over its public API alone.
 
+use crate::signing::Key;
+use aws_sigv4::http_request::SigningError;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
+use reqwest::{
+    Method,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::{Value, json};
 use shared::{
+    api::fleets::{DesiredFleets, FleetsReport},
     api::invocation::{CACHE, INSTANCE, TARGET_MODEL},
     id::{EndpointName, TargetModel},
 };
@@ -21,6 +31,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     http: reqwest::Client,
     router_url: String,
+    /// What calls of the control plane are signed with; `None`: they are not.
+    key: Option<Key>,
 }
 
 /// What to ask a model.
@@ -64,6 +76,10 @@ pub enum ClientError {
     Header(HeaderName),
     #[error("{url} answered {status}: {body}")]
     Status { url: String, status: u16, body: String },
+    #[error("the call could not be signed")]
+    Sign(#[from] SigningError),
+    #[error("{operation} was refused: {code}: {message}")]
+    Refused { operation: String, code: String, message: String },
     #[error("{url} answered with something else than what it should")]
     Body {
         url: String,
@@ -88,7 +104,14 @@ impl Client {
         Self {
             http: http.expect("a client without TLS has nothing to fail at"),
             router_url: router_url.trim_end_matches('/').to_owned(),
+            key: None,
         }
+    }
+
+    /// Signs calls of the control plane with `key`.
+    #[must_use]
+    pub fn signing_with(self, key: Option<Key>) -> Self {
+        Self { key, ..self }
     }
 
     pub fn router_url(&self) -> &str {
@@ -140,6 +163,68 @@ impl Client {
         serde_json::from_str(&body).map_err(|source| ClientError::Body { url, source })
     }
 
+    /// Tells the router what runs, and hears what shall.
+    pub async fn report_fleets(&self, report: &FleetsReport) -> Result<DesiredFleets, ClientError> {
+        let url = format!("{}/manifold/v1/fleets", self.router_url);
+        self.exchange(Method::POST, url, report).await
+    }
+
+    /// Tells a worker how many bytes its models may take.
+    pub async fn set_budget(&self, worker: SocketAddr, bytes: u64) -> Result<(), ClientError> {
+        let url = format!("http://{worker}/manifold/v1/budget");
+        let budget = json!({ "memory_budget_bytes": bytes });
+        self.exchange(Method::PUT, url, &budget).await.map(|_: IgnoredAny| ())
+    }
+
+    /// Calls the control plane (`CreateModel`, …).
+    pub async fn control(&self, operation: &str, input: &Value) -> Result<Value, ClientError> {
+        let url = format!("{}/", self.router_url);
+        let unreachable = |source| ClientError::Unreachable { url: url.clone(), source };
+        let target = format!("SageMaker.{operation}");
+        let own = [("x-amz-target", &*target), ("content-type", "application/x-amz-json-1.1")];
+        let body = input.to_string();
+        let key = self.key.as_ref();
+        let signed = key.map(|key| key.sign(&url, &own, body.as_bytes())).transpose()?;
+        let mut request = self.http.post(&url).timeout(CALL_TIMEOUT);
+        for (name, value) in own {
+            request = request.header(name, value);
+        }
+        for (name, value) in signed.into_iter().flatten() {
+            request = request.header(name, value);
+        }
+        let request = request.body(body);
+        let answer = request.send().await.map_err(unreachable)?;
+        let is_success = answer.status().is_success();
+        let body = answer.bytes().await.map_err(unreachable)?;
+        let source = |source| ClientError::Body { url: url.clone(), source };
+        let body: Value = serde_json::from_slice(&body).map_err(source)?;
+        if is_success {
+            return Ok(body);
+        }
+        let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
+        let (code, message) = (text("__type"), text("message"));
+        Err(ClientError::Refused { operation: operation.to_owned(), code, message })
+    }
+
+    async fn exchange<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: String,
+        body: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { url: url.clone(), source };
+        let request = self.http.request(method, &url).json(body).timeout(CALL_TIMEOUT);
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.text().await.map_err(unreachable)?;
+        if !status.is_success() {
+            return Err(ClientError::Status { url, status: status.as_u16(), body });
+        }
+        // An answer that says nothing is read as `null`.
+        let body = if body.is_empty() { "null" } else { &body };
+        serde_json::from_str(body).map_err(|source| ClientError::Body { url, source })
+    }
+
     /// Reads a text from a whole URL: `/ping`, `/metrics`.
     pub async fn get(&self, url: &str) -> Result<String, ClientError> {
         let unreachable = |source| ClientError::Unreachable { url: url.to_owned(), source };
@@ -151,6 +236,13 @@ impl Client {
         } else {
             Err(ClientError::Status { url: url.to_owned(), status: status.as_u16(), body })
         }
+    }
+}
+
+impl ClientError {
+    /// Whether the router understood the call and did not do it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Status { .. })
     }
 }
 

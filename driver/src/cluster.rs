@@ -3,29 +3,28 @@
 //! While it starts, the first child that fails ends the start with the end of its log. Once it runs,
 //! a child that dies is started again ([`crate::supervise`]).
 
+pub mod fleets;
 mod start;
-
-pub use start::endpoints_file;
 
 use crate::{
     binaries::{Binaries, BinariesError},
     child::{StartError, Stopped},
     client::Client,
     data::{DataDir, DataDirError},
-    share::Share,
+    processes::Processes,
+    share::Machine,
     signals::Signals,
+    signing::Key,
     supervise::{KillOrder, Supervised},
 };
-use futures_util::future::join_all;
+use fleets::Fleets;
 use start::{Launched, Started};
 use std::{
+    ffi::OsString,
     io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
-
-/// The endpoint that a local cluster serves.
-pub const ENDPOINT: &str = "demo";
 
 /// The router answers what it accepted: an invocation takes 60 s at most, but nobody waits so long
 /// for a laptop's cluster to stop.
@@ -41,7 +40,7 @@ const STORE_GRACE: Duration = Duration::from_secs(2);
 pub struct Cluster {
     store: Supervised,
     router: Supervised,
-    workers: Vec<Supervised>,
+    fleets: Fleets,
     client: Client,
     // Last, so that the lock outlives the children.
     data: DataDir,
@@ -49,11 +48,15 @@ pub struct Cluster {
 
 /// Kills every process of a cluster at once.
 #[derive(Clone, Debug)]
-pub struct Killer(Vec<KillOrder>);
+pub struct Killer {
+    singles: [KillOrder; 2],
+    fleets: fleets::KillOrder,
+}
 
 impl Killer {
     pub fn kill(&self) {
-        self.0.iter().for_each(KillOrder::give);
+        self.singles.iter().for_each(KillOrder::give);
+        self.fleets.give();
     }
 }
 
@@ -64,9 +67,13 @@ pub struct ClusterPlan {
     pub data: DataDir,
     pub listen: SocketAddr,
     /// More flags for the router.
-    pub router_flags: Vec<&'static str>,
-    /// One per worker.
-    pub shares: Vec<Share>,
+    pub router_flags: Vec<OsString>,
+    /// The key of our own calls, if the router wants them signed.
+    pub key: Option<Key>,
+    /// What the workers share.
+    pub machine: Machine,
+    /// Workers that there may be, over all endpoints.
+    pub max_instances: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +94,10 @@ pub enum ClusterError {
     Data(#[from] DataDirError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("could not write the endpoints file")]
-    Endpoints(#[source] io::Error),
-    #[error("the router has {n_in_service} of {n_workers} instances in service after {patience:?}")]
-    NotInService { n_in_service: usize, n_workers: usize, patience: Duration },
 }
 
 impl Cluster {
-    /// Starts everything and returns when all instances are in service; `None` if a signal came
-    /// first. Unless it returns a cluster, nothing of what was started is left.
+    /// Starts store and router, and what will start workers; `None` if a signal came first. Unless it returns a cluster, nothing of what was started is left.
     pub async fn start(
         plan: ClusterPlan,
         signals: &mut Signals,
@@ -105,11 +107,14 @@ impl Cluster {
         let mut launched = Launched::default();
         let outcome = signals.unless(launched.bring_up(&plan)).await;
         match (outcome, launched) {
-            (Some(Ok(client)), Launched { store: Some(store), router: Some(router), workers }) => {
+            (Some(Ok(client)), Launched { store: Some(store), router: Some(router) }) => {
+                let processes = Processes { binaries: plan.binaries, data: plan.data.clone() };
+                let store = Started::watch(store);
+                let store_url = format!("http://{}", store.address());
                 Ok(Some(Self {
-                    store: store.watch(),
                     router: router.watch(),
-                    workers: workers.into_iter().map(Started::watch).collect(),
+                    fleets: Fleets::start(processes, plan.machine, client.clone(), store_url),
+                    store,
                     client,
                     data: plan.data,
                 }))
@@ -143,21 +148,18 @@ impl Cluster {
             }
         };
         note("router", self.router.stop(ROUTER_GRACE).await);
-        let stops = self.workers.iter_mut().map(async |worker| {
-            let stopped = worker.stop(WORKER_GRACE).await;
-            (worker.name().to_owned(), stopped)
-        });
-        for (name, stopped) in join_all(stops).await {
-            note(&name, stopped);
-        }
+        let workers = self.fleets.stop(WORKER_GRACE).await;
         note("store", self.store.stop(STORE_GRACE).await);
+        killed.extend(workers);
         killed
     }
 
     /// Returns a handle that kills everything at once, also while it is being stopped.
     pub fn killer(&self) -> Killer {
-        let all = self.workers.iter().chain([&self.router, &self.store]);
-        Killer(all.map(Supervised::killer).collect())
+        Killer {
+            singles: [self.router.killer(), self.store.killer()],
+            fleets: self.fleets.killer(),
+        }
     }
 }
 

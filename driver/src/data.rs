@@ -4,13 +4,15 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-/// The folder of a running cluster. The lock is released when this is dropped, or with the process.
-#[derive(Debug)]
+/// The folder of a running cluster. Cheap to clone. The lock is released when the last clone is
+/// dropped, or with the process.
+#[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +44,7 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {
                 clear(&path.join("logs")).map_err(io_error)?;
-                Ok(Self { path, _lock: lock })
+                Ok(Self { path, _lock: Arc::new(lock) })
             }
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path)),
             Err(TryLockError::Error(source)) => Err(io_error(source)),
@@ -57,8 +59,9 @@ impl DataDir {
         self.path.join("store")
     }
 
-    pub fn endpoints_file(&self) -> PathBuf {
-        self.path.join("endpoints.toml")
+    /// The router's records.
+    pub fn records(&self) -> PathBuf {
+        self.path.join("records.redb")
     }
 
     pub fn log(&self, name: &str) -> PathBuf {

@@ -9,8 +9,9 @@ use crate::{
     binaries::Binaries,
     cli::DemoArgs,
     cluster::ClusterPlan,
-    console,
+    console::Step,
     data::DataDir,
+    endpoint,
     models::ModelStore,
     signals::Signals,
     up::{self, Ended},
@@ -40,17 +41,20 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Ended> {
         // Any free port: a cluster of `manifold up` may be running beside.
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         router_flags: Vec::new(),
-        shares: up::divide(None, args.workers)?,
+        key: None,
+        machine: up::measure(None, args.workers)?,
+        max_instances: args.workers,
     };
     let walk = up::with_cluster(plan, &mut signals, async |cluster| {
         up::upload_models(cluster, &models).await?;
-        console::say(
-            "          endpoint `demo` comes from the router's configuration: CreateModel, \
-             CreateEndpointConfig and CreateEndpoint follow with the control plane",
-        );
+        up::create_endpoint(cluster, args.workers).await?;
         let store = ModelStore::new(&cluster.store_url());
         let walk = walk::Walk::new(cluster.client().clone(), store, models.clone(), args.seed);
-        walk.run().await
+        walk.run().await?;
+        let step = Step::start();
+        endpoint::delete(cluster.client()).await?;
+        step.done("endpoint deleted: DeleteEndpoint; its instances have ended");
+        Ok(())
     });
     // Boxed: a cluster and the walk hold a lot.
     let ended = Box::pin(walk).await?;

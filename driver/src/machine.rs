@@ -11,8 +11,8 @@ use sysinfo::{
 pub struct MeasureError(#[source] sysinfo::Error);
 
 /// Measures the machine: its memory or the tighter limit of our cgroup, and the cores that we may
-/// run on.
-pub fn measure() -> Result<Machine, MeasureError> {
+/// run on. `wanted_bytes` is what models shall take, if somebody said so.
+pub fn measure(wanted_bytes: Option<u64>) -> Result<Machine, MeasureError> {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let mut system = System::new_with_specifics(memory).map_err(MeasureError)?;
     // Of our own group and those above it: `System::cgroup_limits` knows the root's alone.
@@ -25,6 +25,7 @@ pub fn measure() -> Result<Machine, MeasureError> {
         memory_bytes: system.total_memory().min(limit_bytes),
         // It knows of affinity and of cgroup quotas.
         n_cores: available_parallelism().map_or(1, NonZero::get),
+        wanted_bytes,
     })
 }
 
@@ -55,12 +56,12 @@ mod tests {
 
     #[test]
     fn launcher_in_a_limited_control_group_divides_no_more_than_its_limit() {
-        assert!(measure().unwrap().memory_bytes <= limit_of_our_groups());
+        assert!(measure(None).unwrap().memory_bytes <= limit_of_our_groups());
     }
 
     #[test]
     fn this_machine_has_memory_and_cores() {
-        let machine = measure().unwrap();
+        let machine = measure(None).unwrap();
         assert!(machine.memory_bytes > 64 * 1024 * 1024, "{machine:?}");
         assert!(machine.n_cores >= 1);
     }

@@ -99,6 +99,12 @@ impl ModelStore {
         put.send().await.map(drop).map_err(|error| refused(key, error))
     }
 
+    /// Deletes the object under a key, if there is one.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), UploadError> {
+        let delete = self.client.delete_object().bucket(bucket).key(key);
+        delete.send().await.map(drop).map_err(|error| refused(key, error))
+    }
+
     /// Compares sizes first: they are free.
     async fn is_there(&self, bucket: &str, key: &str, path: &Path) -> Result<bool, UploadError> {
         let read_error = |source| UploadError::Read { path: path.to_owned(), source };

@@ -14,27 +14,27 @@ const CREDENTIALS: [(&str, &str); 2] =
 const STORE_LOG_FILTER: &str = "info,s3s=warn,s3s_fs=warn";
 
 /// What the processes of one cluster have in common.
-#[derive(Debug)]
-pub struct Processes<'a> {
-    pub binaries: &'a Binaries,
-    pub data: &'a DataDir,
+#[derive(Clone, Debug)]
+pub struct Processes {
+    pub binaries: Binaries,
+    pub data: DataDir,
 }
 
-impl Processes<'_> {
+impl Processes {
     pub fn store(&self, listen: SocketAddr) -> ChildSpec {
         let root = self.data.store();
         let mut args: Vec<OsString> = vec!["store".into()];
         args.extend(flag("--listen", listen.to_string()));
         args.extend(flag("--root", &root));
         let mut spec = self.spec("store", &self.binaries.manifold, args);
-        spec.env.push(("RUST_LOG", STORE_LOG_FILTER.to_owned()));
+        spec.env.push(("RUST_LOG".to_owned(), STORE_LOG_FILTER.to_owned()));
         spec
     }
 
-    pub fn router(&self, listen: SocketAddr, endpoints: &Path) -> ChildSpec {
+    pub fn router(&self, listen: SocketAddr) -> ChildSpec {
         let mut args = Vec::new();
         args.extend(flag("--listen", listen.to_string()));
-        args.extend(flag("--endpoints", endpoints));
+        args.extend(flag("--records", self.data.records()));
         self.spec("router", &self.binaries.router, args)
     }
 
@@ -55,8 +55,18 @@ impl Processes<'_> {
         args.extend(flag("--s3-endpoint", store_url));
         args.extend(flag("--s3-region", REGION));
         let mut spec = self.spec(instance, &self.binaries.worker, args);
-        spec.env.extend(CREDENTIALS.map(|(name, value)| (name, value.to_owned())));
+        spec.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec
+    }
+
+    /// What a router needs to reach the store itself.
+    pub fn with_store(&self, mut router: ChildSpec, store_url: &str) -> ChildSpec {
+        for name in ["--local-store", "--s3-endpoint"] {
+            router.args.extend(flag(name, store_url));
+        }
+        router.args.extend(flag("--s3-region", REGION));
+        router.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        router
     }
 
     fn spec(&self, name: &str, program: &Path, mut args: Vec<OsString>) -> ChildSpec {

@@ -13,6 +13,8 @@ const BUDGET_PERCENT: u64 = 70;
 pub struct Machine {
     pub memory_bytes: u64,
     pub n_cores: usize,
+    /// What models may take, if somebody said so.
+    pub wanted_bytes: Option<u64>,
 }
 
 /// What one worker may use.
@@ -23,9 +25,10 @@ pub struct Share {
 }
 
 impl Machine {
-    /// Returns what models may take of the whole machine.
+    /// Returns what models may take of the whole machine: never more than there is.
     pub fn budget_bytes(&self) -> u64 {
-        self.memory_bytes / 100 * BUDGET_PERCENT
+        let share_bytes = self.memory_bytes / 100 * BUDGET_PERCENT;
+        self.wanted_bytes.unwrap_or(share_bytes).min(self.memory_bytes)
     }
 
     /// Whether there are more workers than cores, so that a slot is not a core of its own.
@@ -74,18 +77,19 @@ mod tests {
     #[test]
     fn every_worker_gets_a_slot_even_without_a_core_of_its_own() {
         check(100, 2, 3, &[(33, 1), (33, 1), (33, 1)]);
-        assert!(Machine { memory_bytes: 1, n_cores: 2 }.is_crowded(3));
-        assert!(!Machine { memory_bytes: 1, n_cores: 2 }.is_crowded(2));
+        assert!(Machine { memory_bytes: 1, n_cores: 2, wanted_bytes: None }.is_crowded(3));
+        assert!(!Machine { memory_bytes: 1, n_cores: 2, wanted_bytes: None }.is_crowded(2));
     }
 
     proptest! {
         #[test]
         fn the_sum_never_exceeds_the_machine(
             memory_bytes in 0..u64::MAX,
+            wanted_bytes in proptest::option::of(0..u64::MAX),
             n_cores in 1..512_usize,
             n_workers in 0..64_usize,
         ) {
-            let machine = Machine { memory_bytes, n_cores };
+            let machine = Machine { memory_bytes, n_cores, wanted_bytes };
             let shares = shares(machine.budget_bytes(), n_cores, n_workers);
             let sum: u64 = shares.iter().map(|it| it.memory_budget_bytes).sum();
             prop_assert!(sum <= memory_bytes);

@@ -9,6 +9,7 @@ mod conditions;
 mod http;
 mod local;
 mod names;
+mod regions;
 mod upload;
 
 pub(crate) use upload::hex;

@@ -31,7 +31,17 @@ pub struct Supervised {
     name: String,
     address: SocketAddr,
     orders: watch::Sender<Order>,
+    health: watch::Receiver<Health>,
     task: JoinHandle<Option<Stopped>>,
+}
+
+/// How a child fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Times that it was started, the first included.
+    pub n_starts: u32,
+    /// How it ended, if it does so again and again.
+    pub failure: Option<String>,
 }
 
 /// Kills one child at once when it is given.
@@ -49,9 +59,11 @@ impl Supervised {
     /// Takes over a child that has started.
     pub fn new(spec: ChildSpec, child: Child, address: SocketAddr) -> Self {
         let (orders, receiver) = watch::channel(Order::Run);
+        let (tell, health) = watch::channel(Health { n_starts: 1, failure: None });
         let name = spec.name.clone();
-        let task = tokio::spawn(Supervisor { spec, orders: receiver, n_deaths: 0 }.run(child));
-        Self { name, address, orders, task }
+        let supervisor = Supervisor { spec, orders: receiver, health: tell, n_deaths: 0 };
+        let task = tokio::spawn(supervisor.run(child));
+        Self { name, address, orders, health, task }
     }
 
     pub fn name(&self) -> &str {
@@ -61,6 +73,10 @@ impl Supervised {
     /// Where it listened when it was started first.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
     }
 
     /// Stops the child for good. Returns `None` if it was not running just then.
@@ -91,6 +107,7 @@ impl KillOrder {
 struct Supervisor {
     spec: ChildSpec,
     orders: watch::Receiver<Order>,
+    health: watch::Sender<Health>,
     n_deaths: u32,
 }
 
@@ -114,7 +131,10 @@ impl Supervisor {
                 () = sleep(delay) => {}
             }
             match Child::start(&self.spec) {
-                Ok(child) => running = Some(child),
+                Ok(child) => {
+                    self.health.send_modify(|health| health.n_starts += 1);
+                    running = Some(child);
+                }
                 Err(error) => self.not_started(&error),
             }
         }
@@ -127,6 +147,13 @@ impl Supervisor {
         self.n_deaths += 1;
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         console::say(&format!("{} ended ({how})", self.spec.name));
+        // The first death is bad luck; from the second in a row on there is something to tell.
+        let failure = (self.n_deaths > 1).then(|| {
+            let tail = log::tail(&self.spec.log);
+            let last = tail.lines().last().unwrap_or_default();
+            format!("{} ended {} times in a row ({how}): {last}", self.spec.name, self.n_deaths)
+        });
+        self.health.send_modify(|health| health.failure = failure);
         if self.n_deaths >= LOOP_DEATHS {
             let (log, tail) = (self.spec.log.display(), log::tail(&self.spec.log));
             console::say(&format!(
@@ -138,7 +165,9 @@ impl Supervisor {
 
     fn not_started(&mut self, error: &StartError) {
         self.n_deaths += 1;
-        console::say(&format!("{}: {}", self.spec.name, shared::telemetry::Chain(error)));
+        let failure = format!("{}: {}", self.spec.name, shared::telemetry::Chain(error));
+        console::say(&failure);
+        self.health.send_modify(|health| health.failure = Some(failure));
     }
 
     async fn end(&mut self, mut child: Child, order: Order) -> Stopped {

@@ -5,17 +5,19 @@ use crate::{
     child::Stopped,
     cli::UpArgs,
     client::Client,
-    cluster::{Cluster, ClusterPlan, ENDPOINT},
+    cluster::{Cluster, ClusterPlan},
     console::{self, Step},
     data::DataDir,
+    endpoint::{self, ENDPOINT},
     machine,
     models::{self, BUCKET, ModelStore, PREFIX},
-    share::{Share, shares},
+    share::Machine,
     signals::Signals,
+    signing::Key,
     zoo::{self, Made},
 };
 use anyhow::Context as _;
-use std::{path::Path, time::Duration};
+use std::{cell::Cell, ffi::OsString, path::Path, time::Duration};
 use tokio::time::timeout;
 
 /// How long SIGKILL may take to empty the process table.
@@ -43,14 +45,16 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
     if wants_zoo && make_models(&binaries, &folder, &mut signals).await? == Made::Interrupted {
         return Ok(Ended::Killed);
     }
-    let router_flags = args.allow_unauthenticated.then_some("--allow-unauthenticated");
     let plan = ClusterPlan {
         binaries,
         data,
         listen: args.listen,
-        router_flags: router_flags.into_iter().collect(),
-        shares: divide(args.memory_budget, args.workers)?,
+        router_flags: router_flags(&args)?,
+        key: key(&args),
+        machine: measure(args.memory_budget, args.workers)?,
+        max_instances: args.max_instances.max(args.workers),
     };
+    let is_ready = Cell::new(false);
     let serve = with_cluster(plan, &mut signals, async |cluster| {
         let n_models = if args.no_models {
             create_bucket(cluster).await?;
@@ -58,11 +62,38 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
         } else {
             upload_models(cluster, &folder).await?
         };
+        create_endpoint(cluster, args.workers).await?;
         welcome(cluster.client(), cluster, n_models);
+        is_ready.set(true);
         std::future::pending().await
     });
     // Boxed: starting a cluster holds a lot at a time.
-    Box::pin(serve).await
+    let ended = Box::pin(serve).await?;
+    // A signal is how it is meant to end, once it has begun.
+    Ok(if is_ready.get() { ended } else { Ended::Killed })
+}
+
+fn router_flags(args: &UpArgs) -> anyhow::Result<Vec<OsString>> {
+    let mut flags: Vec<OsString> = Vec::new();
+    if args.allow_unauthenticated {
+        flags.push("--allow-unauthenticated".into());
+    }
+    if args.no_models {
+        // There is nothing yet below the prefix of the endpoint.
+        flags.push("--allow-empty-model-data".into());
+    }
+    if let Some(file) = &args.credentials {
+        let file = file.canonicalize().with_context(|| format!("no file {}", file.display()))?;
+        flags.extend(["--credentials".into(), file.into()]);
+    }
+    Ok(flags)
+}
+
+/// The key of our own calls: that of the environment, or one that nobody else knows.
+fn key(args: &UpArgs) -> Option<Key> {
+    let given = args.access_key_id.clone().zip(args.secret_access_key.clone());
+    let given = given.map(|(id, secret)| Key::new(id, secret));
+    given.or_else(|| args.credentials.as_ref().map(|_| Key::random()))
 }
 
 /// Starts a cluster and does something with it, until that is done or a signal comes; then stops the
@@ -105,11 +136,9 @@ async fn stop(cluster: &mut Cluster, signals: &mut Signals) -> anyhow::Result<St
     }
 }
 
-/// Divides this machine between workers, and says so where it gets tight.
-pub fn divide(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Vec<Share>> {
-    let machine = machine::measure()?;
-    // Never more than there is, whatever was asked for.
-    let budget = memory_budget.unwrap_or_else(|| machine.budget_bytes()).min(machine.memory_bytes);
+/// Measures what workers can share, and says where it gets tight.
+pub fn measure(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Machine> {
+    let machine = machine::measure(memory_budget)?;
     if machine.is_crowded(n_workers) {
         console::say(&format!(
             "note: {n_workers} workers share {} core(s); each gets one compute slot, so they will \
@@ -117,7 +146,19 @@ pub fn divide(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<Ve
             machine.n_cores
         ));
     }
-    Ok(shares(budget, machine.n_cores, n_workers))
+    Ok(machine)
+}
+
+/// Makes the endpoint, or resizes the one of an earlier run, and returns when it is in service.
+pub async fn create_endpoint(cluster: &Cluster, n_instances: usize) -> anyhow::Result<()> {
+    let step = Step::start();
+    let url = format!("s3://{BUCKET}/{PREFIX}").try_into()?;
+    endpoint::ensure(cluster.client(), &url, n_instances).await?;
+    step.done(&format!(
+        "endpoint `{ENDPOINT}`: CreateModel, CreateEndpointConfig, CreateEndpoint; {n_instances} \
+         instances in service"
+    ));
+    Ok(())
 }
 
 /// Makes the demo models if any is missing.
@@ -162,7 +203,7 @@ fn welcome(client: &Client, cluster: &Cluster, n_models: usize) {
     let what = if n_models == 0 { "no model yet".to_owned() } else { format!("{n_models} models") };
     console::say(&format!(
         "\nEndpoint `{ENDPOINT}` is in service with {what}. Store: {store}. Logs: {logs}\n\n\
-         AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME={url}\nAWS_ENDPOINT_URL_S3={store}\n\n\
+         AWS_ENDPOINT_URL={url}\n\n\
          curl {url}/endpoints/{ENDPOINT}/invocations -H 'Content-Type: image/jpeg' \\\n  \
            -H 'X-Amzn-SageMaker-Target-Model: efficientnet_lite0.tar.gz' --data-binary @driver/assets/cat.jpg\n\n\
          python3 -c 'import boto3; print(boto3.client(\"sagemaker-runtime\", \

@@ -17,6 +17,7 @@
 pub mod endpoints;
 pub mod placement;
 pub mod membership;
+pub mod deployments;
 
 /// An actor that is asked did not answer: it is overloaded, has died, or the router is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,61 +1,80 @@
 //! Builds the parts, binds, runs, drains. The only file that knows all others.
 
+mod doors;
+
 use crate::{
+    access::Access,
     actors::{
-        endpoints::{Endpoints, InvalidEndpoints},
+        deployments::{Deployments, DeploymentsParts},
+        endpoints::{self, Endpoints, OperateError},
         membership::Membership,
         placement::Placement,
     },
+    async_invocations::{AsyncInvocations, Queue, log::JobLog, runner::Runner},
+    auth::Gate,
     body::BodyReader,
-    config::{Config, InvalidConfig},
+    config::{Config, ControlConfig, InvalidConfig},
     dispatch::Dispatch,
-    http::{self, health::Health, instances::Registrar, invocations::Reception},
+    http::{
+        control::ControlDesk, health::Health, instances::Registrar, invocations::Reception,
+        store::Store,
+    },
     instance_client::InstanceClient,
-    metrics::Metrics,
+    metrics::{EndpointMetrics, Metrics},
+    objects::Objects,
     policy::retry::{RetryAllowance, RetryBudget},
-    sockets,
+    records::{Records, RecordsError, database::DatabaseRecords},
+    store_client::StoreClient,
+    tls::TlsError,
 };
-use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
+use actix_web::{dev::Server, rt, web::Data};
+use doors::{Door, serve};
+use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
 use shared::address_file;
 use std::{
-    any::Any,
     io,
     net::{SocketAddr, TcpListener},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, interval};
-use tracing::{debug, error, info};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, interval},
+};
+use tracing::{error, info};
 
 /// How often `run_until` looks whether all actors live. Nothing waits for it but the exit.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How long a client's connection is kept without a request: longer than clients keep theirs.
-const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// How long the head of a connection's first request may take, and how long a connection may take
-/// to close. actix bounds no later head that has begun: only the number of connections does.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A router that listens and is ready to run.
 #[derive(Debug)]
 pub struct App {
     listener: TcpListener,
     address: SocketAddr,
+    /// For workers and launchers alone.
+    internal_listener: Option<TcpListener>,
+    access: Access,
     shared: Shared,
+    queue: Queue,
 }
 
 /// What the HTTP threads share; each makes its own client from it.
 #[derive(Clone, Debug)]
 struct Shared {
     config: Config,
+    gate: Gate,
     health: Health,
     bodies: BodyReader,
     retries: Arc<RetryBudget>,
     metrics: Metrics,
     registrar: Data<Registrar>,
+    desk: Data<ControlDesk>,
     registry: Data<Registry>,
+    store_places: Arc<Semaphore>,
+    objects: Objects,
+    jobs: AsyncInvocations,
     started: Instant,
 }
 
@@ -64,8 +83,10 @@ struct Shared {
 pub enum BuildError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
-    #[error("endpoints file is not valid")]
-    Endpoints(#[from] InvalidEndpoints),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    #[error("cannot put the endpoints of the file there")]
+    Endpoints(#[from] OperateError),
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
 }
@@ -75,6 +96,8 @@ pub enum BuildError {
 pub enum RunError {
     #[error("cannot write the address file")]
     AddressFile(#[source] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("serving failed")]
     Serve(#[source] io::Error),
     #[error("an actor died")]
@@ -84,37 +107,59 @@ pub enum RunError {
 impl App {
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let endpoints_of_file = config.read_endpoints()?;
+        let access = Access::read(&config)?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
 
-        let endpoints = Endpoints::start(metrics.endpoints.clone());
-        endpoints.replace(endpoints_of_file).await?;
-        let placement = Placement::start(metrics.placement.clone());
+        let records: Arc<dyn Records> = Arc::new(DatabaseRecords::open(&config.control.records)?);
+        let endpoints = start_endpoints(&config, Arc::clone(&records), metrics.endpoints.clone())?;
+        endpoints.seed(endpoints_of_file).await?;
+        let provision = config.control.provision;
+        let placement = Placement::start(provision, metrics.placement.clone());
+        let deployments = Deployments::start(DeploymentsParts {
+            endpoints: endpoints.clone(),
+            placement: placement.clone(),
+            config: config.control.clone(),
+        });
         let membership =
             Membership::start(config.membership, placement.clone(), metrics.membership.clone());
 
-        let listen = |error| BuildError::Listen(config.listen, error);
-        let listener = TcpListener::bind(config.listen).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (jobs, queue) =
+            AsyncInvocations::new(JobLog::new(records), config.asynchronous.max_async);
+        let objects = Objects::new(config.objects.clone());
+
+        let (listener, address) = doors::bind(config.listen)?;
+        let internal_listener = config.access.internal_listen.map(doors::bind).transpose()?;
         let shared = Shared {
             registrar: Data::new(Registrar::new(
                 membership.clone(),
                 config.membership,
                 config.body,
             )),
-            health: Health { endpoints, membership, placement },
+            desk: Data::new(desk(&config, endpoints.clone(), &objects, access.gate.clone())),
+            health: Health { endpoints, membership, placement, deployments },
             bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
+            store_places: Arc::new(Semaphore::new(config.store.max_store_requests)),
+            objects,
+            jobs,
             started: Instant::now(),
+            gate: access.gate.clone(),
             metrics,
             config,
         };
-        Ok(Self { listener, address, shared })
+        let internal_listener = internal_listener.map(|(listener, _)| listener);
+        Ok(Self { listener, address, internal_listener, access, shared, queue })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where workers and launchers are served, if not with the clients.
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.internal_listener.as_ref()?.local_addr().ok()
     }
 
     /// Serves until `stop` is ready, then finishes what was accepted.
@@ -122,76 +167,74 @@ impl App {
         self,
         stop: impl Future<Output = io::Result<&'static str>>,
     ) -> Result<(), RunError> {
-        let Self { listener, address, shared } = self;
+        let internal_address = self.internal_address();
+        let Self { listener, address, internal_listener, access, shared, queue } = self;
+        // It ends with this thread: what is not done is in the records.
+        rt::spawn(shared.runner(&queue).run(queue));
         let health = shared.health.clone();
         let address_file = shared.config.address_file.clone();
-        let mut server = serve(listener, shared).map_err(RunError::Serve)?;
-        info!(%address, "listening");
+        access.announce(&shared.config);
+        let public = Door::public(listener, &access, shared.config.http_threads);
+        let doors = std::iter::once(public.map_err(RunError::Tls)?);
+        let doors = doors.chain(internal_listener.map(Door::internal));
+        let servers = doors.map(|door| serve(door, shared.clone())).collect::<io::Result<Vec<_>>>();
+        let servers = servers.map_err(RunError::Serve)?;
+        let handles: Vec<_> = servers.iter().map(Server::handle).collect();
+        let mut serving = pin!(try_join_all(servers));
+        info!(%address, ?internal_address, "listening");
         if let Some(path) = address_file {
             address_file::write(&path, address).map_err(RunError::AddressFile)?;
         }
         tokio::select! {
-            result = &mut server => return result.map_err(RunError::Serve),
+            result = &mut serving => return result.map(drop).map_err(RunError::Serve),
             () = death_of_an_actor(&health) => {
                 error!("an actor died, exiting");
                 return Err(RunError::ActorDied);
             }
+            never = access.keep_current() => match never {},
             signal = stop => info!(signal = signal.map_err(RunError::Serve)?, "draining"),
         }
-        let (drained, result) = tokio::join!(server.handle().stop(true), &mut server);
-        let () = drained;
+        // The public one first: what it finishes needs instances that can renew their leases.
+        let stop_all = async {
+            for handle in handles {
+                handle.stop(true).await;
+            }
+        };
+        let ((), result) = tokio::join!(stop_all, serving);
         info!("drained");
-        result.map_err(RunError::Serve)
+        result.map(drop).map_err(RunError::Serve)
     }
 }
 
-fn serve(listener: TcpListener, shared: Shared) -> io::Result<Server> {
-    let Config { http_threads, max_connections, client_stall, drain_timeout, .. } = shared.config;
-    let http_threads = match http_threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n_threads => n_threads,
-    };
-    let server = HttpServer::new(move || {
-        actix_web::App::new()
-            .app_data(Data::new(shared.reception()))
-            .app_data(Data::new(shared.bodies.clone()))
-            .app_data(shared.registrar.clone())
-            .app_data(Data::new(shared.health.clone()))
-            .app_data(shared.registry.clone())
-            .configure(http::routes)
-    });
-    let server = server
-        .workers(http_threads)
-        .max_connections(max_connections)
-        .keep_alive(CLIENT_KEEP_ALIVE)
-        .client_request_timeout(CLIENT_PATIENCE)
-        .client_disconnect_timeout(CLIENT_PATIENCE)
-        .tcp_nodelay(true)
-        .on_connect(move |connection, _| limit_stall_of(connection, client_stall))
-        // A client that has left needs no answer: its invocation is dropped, also upstream.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(drain_timeout.as_secs().max(1))
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
+fn desk(config: &Config, endpoints: Endpoints, objects: &Objects, gate: Gate) -> ControlDesk {
+    let looks = !config.control.allow_empty_model_data;
+    ControlDesk::new(endpoints, looks.then(|| objects.clone()), gate, config)
 }
 
-/// Without it, a client that stops reading would hold its answer, and what sends it, for ever.
-fn limit_stall_of(connection: &dyn Any, client_stall: Duration) {
-    let Some(socket) = connection.downcast_ref::<TcpStream>() else {
-        debug_assert!(false, "the router listens on TCP alone");
-        return;
+fn start_endpoints(
+    config: &Config,
+    records: Arc<dyn Records>,
+    metrics: EndpointMetrics,
+) -> Result<Endpoints, RecordsError> {
+    let ControlConfig { max_endpoint_instances, max_records, .. } = &config.control;
+    let settings = endpoints::Settings {
+        account_id: config.identity.account_id.clone(),
+        region: config.identity.region.clone(),
+        max_instances: *max_endpoint_instances,
+        max_records: *max_records,
     };
-    // It fails where the client has left already: then there is nothing to limit.
-    if let Err(error) = sockets::limit_stall(socket, client_stall) {
-        debug!(%error, "a client's connection has no stall limit");
-    }
+    Endpoints::start(records, settings, metrics)
 }
 
 impl Shared {
-    fn reception(&self) -> Reception {
-        let Health { endpoints, membership, placement } = &self.health;
-        let dispatch = Dispatch {
+    fn store(&self) -> Store {
+        StoreClient::new(&self.config.store, Arc::clone(&self.store_places))
+    }
+
+    /// Clients are a thread's own: so this is asked for on the thread that needs it.
+    fn dispatch(&self) -> Dispatch {
+        let Health { membership, placement, .. } = &self.health;
+        Dispatch {
             placement: placement.clone(),
             membership: membership.clone(),
             client: InstanceClient::new(self.config.instance),
@@ -199,10 +242,27 @@ impl Shared {
             config: self.config.dispatch,
             metrics: self.metrics.invocations.clone(),
             started: self.started,
-        };
+        }
+    }
+
+    fn runner(&self, queue: &Queue) -> Runner {
+        Runner {
+            endpoints: self.health.endpoints.clone(),
+            dispatch: self.dispatch(),
+            bodies: self.bodies.clone(),
+            identity: self.config.identity.clone(),
+            objects: self.objects.clone(),
+            log: queue.log(),
+            config: self.config.asynchronous.clone(),
+            max_input_bytes: self.config.body.max_bytes,
+        }
+    }
+
+    fn reception(&self) -> Reception {
         Reception {
-            endpoints: endpoints.clone(),
-            dispatch,
+            gate: self.gate.clone(),
+            endpoints: self.health.endpoints.clone(),
+            dispatch: self.dispatch(),
             bodies: self.bodies.clone(),
             identity: self.config.identity.clone(),
             unknown: self.metrics.endpoints.of_unknown(),

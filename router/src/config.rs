@@ -1,5 +1,16 @@
 //! Every flag of the router, with its default and the reason for it.
 
+mod access;
+mod asynchronous;
+mod control;
+mod store;
+
+pub use access::AccessConfig;
+pub use asynchronous::AsyncConfig;
+pub use control::ControlConfig;
+pub use store::{ObjectsConfig, StoreConfig};
+
+use crate::{auth::credentials::CredentialsError, tls::TlsError};
 use clap::Parser as _;
 use shared::{
     api::endpoints::{Endpoint, EndpointsFile},
@@ -15,7 +26,7 @@ pub struct Config {
     #[arg(long, env = "ROUTER_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// File with the endpoints and their variants (TOML). Without it, every endpoint is unknown.
+    /// File with endpoints and their variants (TOML) that are put there unless they are known.
     #[arg(long, env = "ROUTER_ENDPOINTS")]
     pub endpoints: Option<PathBuf>,
 
@@ -27,7 +38,8 @@ pub struct Config {
     #[arg(long, env = "ROUTER_EXIT_WITH_PARENT")]
     pub exit_with_parent: bool,
 
-    /// Listens beyond loopback although anybody there may invoke models and register instances.
+    /// Without credentials, listens beyond loopback although anybody there may invoke models and
+    /// register instances.
     #[arg(long, env = "ROUTER_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
 
@@ -54,6 +66,8 @@ pub struct Config {
     pub drain_timeout: Duration,
 
     #[command(flatten)]
+    pub access: AccessConfig,
+    #[command(flatten)]
     pub identity: IdentityConfig,
     #[command(flatten)]
     pub body: BodyConfig,
@@ -63,6 +77,14 @@ pub struct Config {
     pub instance: InstanceConfig,
     #[command(flatten)]
     pub membership: MembershipConfig,
+    #[command(flatten)]
+    pub control: ControlConfig,
+    #[command(flatten)]
+    pub store: StoreConfig,
+    #[command(flatten)]
+    pub objects: ObjectsConfig,
+    #[command(flatten)]
+    pub asynchronous: AsyncConfig,
 }
 
 /// Who the errors say we are.
@@ -203,8 +225,15 @@ fn millis(text: &str) -> Result<Duration, ParseIntError> {
 pub enum InvalidConfig {
     #[error("{}", first_line(_0))]
     Flags(clap::Error),
-    #[error("--listen {0} is not loopback: anybody could invoke; add --allow-unauthenticated")]
+    #[error(
+        "--listen {0} is not loopback: anybody could invoke; add --credentials, or \
+         --allow-unauthenticated"
+    )]
     Unauthenticated(SocketAddr),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("{0} must be {1}")]
     Relation(&'static str, &'static str),
     #[error("--account-id must be 12 digits")]
@@ -240,15 +269,22 @@ impl Config {
             max_connections,
             client_stall,
             drain_timeout,
+            access,
             identity,
             body,
             dispatch,
             instance,
             membership,
+            control,
+            store,
+            objects: _,
+            asynchronous,
         } = &self;
-        if !listen.ip().is_loopback() && !allow_unauthenticated {
+        let is_guarded = access.has_credentials() || *allow_unauthenticated;
+        if !listen.ip().is_loopback() && !is_guarded {
             return Err(InvalidConfig::Unauthenticated(*listen));
         }
+        access.validate()?;
         identity.validate()?;
         let own = [
             (dispatch.deadline <= *drain_timeout, "--drain-timeout-ms", "at least --deadline-ms"),
@@ -257,6 +293,8 @@ impl Config {
         ];
         let groups = body.relations().into_iter().chain(dispatch.relations());
         let groups = groups.chain(instance.relations()).chain(membership.relations());
+        let groups = groups.chain(control.relations()).chain(store.relations());
+        let groups = groups.chain(asynchronous.relations());
         match own.into_iter().chain(groups).find(|(holds, ..)| !holds) {
             Some((_, flag, relation)) => Err(InvalidConfig::Relation(flag, relation)),
             None => Ok(self),

@@ -14,20 +14,20 @@
 
 use crate::{
     actors::{
-        endpoints::Variant,
+        endpoints::route::Variant,
         membership::Membership,
         placement::{Place, Placement},
     },
     body::Body,
     config::DispatchConfig,
     instance::Instance,
-    instance_client::{InstanceClient, InstanceError, Outbound, answer::Answer},
+    instance_client::{InstanceClient, InstanceError, Options, Outbound, answer::Answer},
     metrics::InvocationMetrics,
     policy::retry::{Failed, History, Next, RetryBudget},
 };
 use awc::http::header::{HeaderName, HeaderValue};
-use shared::{address::InvalidAddress, api::error::ErrorKind, id::TargetModel, telemetry::Chain};
-use std::sync::Arc;
+use shared::{address::ArtifactAddress, api::error::ErrorKind, id::FleetId, telemetry::Chain};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -36,10 +36,13 @@ use tracing::debug;
 pub struct Invocation {
     pub id: HeaderValue,
     pub variant: Arc<Variant>,
-    pub target_model: TargetModel,
+    /// What it asks for, among the variant's artifacts.
+    pub artifact: ArtifactAddress,
     /// Those of the client's headers that models may see.
     pub forwarded: Vec<(HeaderName, HeaderValue)>,
     pub body: Body,
+    /// Time from here to the head of the answer.
+    pub within: Duration,
 }
 
 /// What an invocation needs on its way. One per HTTP thread.
@@ -62,11 +65,13 @@ pub struct Served {
     pub instance: Arc<Instance>,
 }
 
+/// The key of placement: two endpoints with the same artifact share its replica, if they share
+/// instances.
+type Key<'a> = (&'a FleetId, &'a str);
+
 /// Why an invocation was not served.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
-    #[error("target model has no valid address")]
-    Address(#[from] InvalidAddress),
     #[error("no instance is in service")]
     NoInstance,
     /// Every instance that was tried could not take it now; the last one for this reason.
@@ -87,16 +92,16 @@ impl Dispatch {
     /// sent again.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Served, InvokeError> {
         let began = Instant::now();
-        let deadline = began + self.config.deadline;
+        let deadline = began + invocation.within;
         let variant = &invocation.variant;
-        // The key of placement: two endpoints with the same artifact share its replica.
-        let key = variant.model_data_url.join(&invocation.target_model)?.to_string();
+        let key = invocation.artifact.to_string();
         let artifact = HeaderValue::from_bytes(key.as_bytes())
             .expect("neither a variant's URL nor a target model holds control characters");
 
         self.retries.earn();
         let mut trail = Trail::new(History::new(self.config.max_tries, variant.repeats));
-        let mut place = self.placement.place(&key, &[]).ok_or(InvokeError::NoInstance)?;
+        let mut place =
+            self.placement.place(&variant.fleet, &key, &[]).ok_or(InvokeError::NoInstance)?;
         loop {
             let sent = Instant::now();
             let error = match self.send(&invocation, &artifact, &place, deadline).await {
@@ -107,7 +112,7 @@ impl Dispatch {
                 }
                 Err(error) => error,
             };
-            place = self.go_on(error, &key, &place, &mut trail)?;
+            place = self.go_on(error, (&variant.fleet, &key), &place, &mut trail)?;
         }
     }
 
@@ -115,7 +120,7 @@ impl Dispatch {
     fn go_on(
         &self,
         error: InstanceError,
-        key: &str,
+        key: Key<'_>,
         last: &Place,
         trail: &mut Trail,
     ) -> Result<Place, InvokeError> {
@@ -139,6 +144,10 @@ impl Dispatch {
     ) -> Result<Answer, InstanceError> {
         let outbound = Outbound {
             artifact,
+            options: Options {
+                is_cache_disabled: invocation.variant.is_cache_disabled,
+                serves_stale: invocation.variant.serves_stale,
+            },
             invocation_id: &invocation.id,
             forwarded: &invocation.forwarded,
             body: &invocation.body.bytes,
@@ -147,7 +156,7 @@ impl Dispatch {
         let patience = left.saturating_sub(self.config.deadline_margin);
         debug!(
             invocation_id = ?invocation.id,
-            target_model = %invocation.target_model,
+            artifact = %invocation.artifact,
             instance = %place.instance.id,
             "sending"
         );
@@ -157,7 +166,7 @@ impl Dispatch {
     fn next_place(
         &self,
         next: Next,
-        key: &str,
+        key: Key<'_>,
         last: &Place,
         trail: &mut Trail,
     ) -> Result<Place, Stop> {
@@ -165,7 +174,7 @@ impl Dispatch {
             return Ok(last.clone());
         }
         trail.tried.push(Arc::clone(&last.instance));
-        let other = self.placement.place(key, &trail.tried).ok_or(Stop::AllAsked)?;
+        let other = self.placement.place(key.0, key.1, &trail.tried).ok_or(Stop::AllAsked)?;
         if next == Next::Other { Ok(other) } else { Err(Stop::Enough) }
     }
 

@@ -3,7 +3,10 @@
 //! `Membership` makes it and decides. Invocations only read its flags, and say when they suspect.
 
 use awc::http::Uri;
-use shared::{api::membership::Heartbeat, id::InstanceId};
+use shared::{
+    api::membership::Heartbeat,
+    id::{FleetId, InstanceId},
+};
 use std::{
     net::SocketAddr,
     sync::{
@@ -19,6 +22,8 @@ pub struct Instance {
     pub address: SocketAddr,
     pub uri: Uri,
     pub budget_bytes: u64,
+    /// The fleet that a launcher started it for.
+    pub fleet: Option<FleetId>,
     boot_id: String,
     process: Arc<Process>,
 }
@@ -44,6 +49,7 @@ impl Instance {
             address: heartbeat.address,
             uri: invocations_uri(heartbeat.address),
             budget_bytes: heartbeat.budget_bytes,
+            fleet: heartbeat.fleet.clone(),
             boot_id: heartbeat.boot_id.clone(),
             process: Arc::default(),
         }

@@ -10,7 +10,8 @@
 pub mod answer;
 pub mod connection;
 pub mod prober;
-mod clients;
+pub mod releaser;
+pub(crate) mod clients;
 
 use self::{answer::Answer, clients::Clients, connection::EndOfStream, prober::is_ours};
 use crate::{config::InstanceConfig, headers, instance::Instance};
@@ -19,12 +20,15 @@ use awc::{
     error::{ConnectError, SendRequestError},
     http::{
         StatusCode,
-        header::{HeaderName, HeaderValue},
+        header::{HeaderMap, HeaderName, HeaderValue},
     },
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
-use shared::api::error::{ErrorBody, ErrorKind};
+use shared::api::{
+    error::{ErrorBody, ErrorKind},
+    invocation as wire,
+};
 use std::{convert::Infallible, fmt, pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
@@ -53,10 +57,20 @@ pub struct InstanceClient {
 #[derive(Debug)]
 pub struct Outbound<'a> {
     pub artifact: &'a HeaderValue,
+    pub options: Options,
     pub invocation_id: &'a HeaderValue,
     /// Those of the client's headers that models may see.
     pub forwarded: &'a [(HeaderName, HeaderValue)],
     pub body: &'a Bytes,
+}
+
+/// What a variant wants of its workers beyond SageMaker's headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The model shall leave memory and disk after the invocation.
+    pub is_cache_disabled: bool,
+    /// The model shall be served on when its object was deleted.
+    pub serves_stale: bool,
 }
 
 /// Why an instance did not answer an invocation.
@@ -129,7 +143,9 @@ impl InstanceClient {
         let sending = self.send(instance, outbound, patience);
         let sent = unless_lost(instance, deadline, sending).await?;
         let response = sent.map_err(instance_error)?;
-        let answer = Answer::new(response, self.end_of_stream.clone(), &self.config);
+        let InstanceConfig { max_answer_bytes, answer_idle, .. } = self.config;
+        let end_of_stream = self.end_of_stream.clone();
+        let answer = Answer::new(response, end_of_stream, max_answer_bytes, answer_idle);
         if !answer.status().is_success() {
             let refusal = unless_lost(instance, deadline, refusal(answer)).await?;
             return Err(InstanceError::Refused(refusal));
@@ -158,11 +174,24 @@ impl InstanceClient {
         up.insert(headers::ARTIFACT.clone(), outbound.artifact.clone());
         up.insert(headers::INVOCATION_ID.clone(), outbound.invocation_id.clone());
         up.insert(headers::DEADLINE_MS.clone(), patience_ms.into());
+        outbound.options.insert(up);
         if outbound.body.len() <= PIECE_BYTES {
             return request.send_body(outbound.body.clone());
         }
         let length = outbound.body.len() as u64;
         request.send_body(SizedStream::new(length, pieces(outbound.body.clone())))
+    }
+}
+
+impl Options {
+    fn insert(self, up: &mut HeaderMap) {
+        if self.is_cache_disabled {
+            let value = HeaderValue::from_static(wire::CACHE_DISABLED);
+            up.insert(headers::CACHE_SETTING.clone(), value);
+        }
+        if self.serves_stale {
+            up.insert(headers::ON_DELETED.clone(), HeaderValue::from_static(wire::SERVE_STALE));
+        }
     }
 }
 

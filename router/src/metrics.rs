@@ -115,6 +115,13 @@ impl EndpointMetrics {
         self.labelled(endpoint.as_str(), variant.as_str())
     }
 
+    /// Drops the counters of a variant that is gone.
+    pub fn forget(&self, endpoint: &EndpointName, variant: &VariantName) {
+        for outcome in Outcome::ALL {
+            self.invocations.remove(&labels(endpoint.as_str(), variant.as_str(), outcome));
+        }
+    }
+
     /// The counters for what names no configured variant.
     pub fn of_unknown(&self) -> VariantMetrics {
         self.labelled("", "")
@@ -122,12 +129,15 @@ impl EndpointMetrics {
 
     fn labelled(&self, endpoint: &str, variant: &str) -> VariantMetrics {
         let outcomes = Outcome::ALL.map(|outcome| {
-            let (endpoint, variant) = (endpoint.to_owned(), variant.to_owned());
-            let labels = InvocationLabels { endpoint, variant, outcome: outcome.as_str() };
-            self.invocations.get_or_create_owned(&labels)
+            self.invocations.get_or_create_owned(&labels(endpoint, variant, outcome))
         });
         VariantMetrics { outcomes }
     }
+}
+
+fn labels(endpoint: &str, variant: &str, outcome: Outcome) -> InvocationLabels {
+    let (endpoint, variant) = (endpoint.to_owned(), variant.to_owned());
+    InvocationLabels { endpoint, variant, outcome: outcome.as_str() }
 }
 
 #[derive(Clone, Debug)]

@@ -4,3 +4,5 @@ pub mod weighted;
 pub mod ring;
 pub mod retry;
 pub mod roster;
+pub mod deployment;
+pub mod environment;

@@ -17,16 +17,16 @@ const KEEP_ALIVE_PROBES: u32 = 2;
 
 /// How long what was sent to an instance may stay unacknowledged: the default lease. An instance
 /// reads a body as it comes, so a window that stays closed for as long is a dead process.
-const INSTANCE_PATIENCE: Duration = Duration::from_secs(3);
+pub const INSTANCE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Makes a connection to an instance end when its machine is gone without a word: one that lost
-/// power or its network closes nothing.
-pub fn notice_loss(socket: impl AsFd + Copy) -> io::Result<()> {
+/// Makes a connection end when its peer's machine is gone without a word (one that lost power or its
+/// network closes nothing), or takes nothing of what was sent for as long as `patience`.
+pub fn notice_loss(socket: impl AsFd + Copy, patience: Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, KEEP_ALIVE_INTERVAL)?;
     sockopt::set_tcp_keepintvl(socket, KEEP_ALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(socket, KEEP_ALIVE_PROBES)?;
-    limit_stall(socket, INSTANCE_PATIENCE)
+    limit_stall(socket, patience)
 }
 
 /// Makes a connection end when its peer takes nothing of what was sent for as long as `patience`.
@@ -59,7 +59,7 @@ mod tests {
     fn a_silent_instance_is_asked_and_given_up_within_the_lease() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        notice_loss(&socket).unwrap();
+        notice_loss(&socket, INSTANCE_PATIENCE).unwrap();
         assert!(sockopt::socket_keepalive(&socket).unwrap());
         let idle = sockopt::tcp_keepidle(&socket).unwrap();
         let asked = sockopt::tcp_keepintvl(&socket).unwrap();

@@ -1,5 +1,7 @@
 //! Where an artifact lies: `s3://bucket/key` or `file:///path`.
 
+mod sagemaker;
+
 use crate::id::TargetModel;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -35,6 +37,10 @@ pub enum InvalidAddress {
     NoKey(String),
     #[error("`{0}` must hold an absolute path without `..`")]
     Path(String),
+    #[error("`{0}` is at no host of S3")]
+    Host(String),
+    #[error("`{0}` is not percent-encoded UTF-8 without control characters, query and fragment")]
+    Encoding(String),
 }
 
 impl ModelDataUrl {

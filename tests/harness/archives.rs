@@ -15,6 +15,13 @@ pub fn echo_with_padding(n_bytes: usize) -> Vec<u8> {
     of_files(&[("manifold.toml", manifest), ("padding.bin", &padding)])
 }
 
+/// An echo model that says first who it is, with as much padding.
+pub fn echo_that_says(text: &str, n_bytes: usize) -> Vec<u8> {
+    let padding = noise(n_bytes);
+    let manifest: &[u8] = b"[model]\nruntime = \"echo\"\nfile = \"text\"\n";
+    of_files(&[("manifold.toml", manifest), ("text", text.as_bytes()), ("padding.bin", &padding)])
+}
+
 /// A `.tar.gz` of these files.
 pub fn of_files(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));

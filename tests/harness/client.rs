@@ -27,14 +27,40 @@ impl Client {
 
     /// Asks a model of the test endpoint. Only a missing answer is an error.
     pub async fn try_invoke(&self, model: &str, body: &[u8]) -> Result<TestAnswer, ClientError> {
+        self.try_invoke_at(driver::endpoint::ENDPOINT, model, body).await
+    }
+
+    /// Asks a model of any endpoint.
+    pub async fn try_invoke_at(
+        &self,
+        endpoint: &str,
+        model: &str,
+        body: &[u8],
+    ) -> Result<TestAnswer, ClientError> {
         let invocation = Invocation {
-            endpoint: driver::cluster::ENDPOINT.parse().expect("the name is valid"),
+            endpoint: endpoint.parse().expect("the test names a valid endpoint"),
             target_model: model.parse().expect("the test names a valid model"),
             content_type: Some("application/octet-stream".to_owned()),
             accept: None,
             body: Bytes::copy_from_slice(body),
         };
         self.inner.invoke(invocation).await.map(TestAnswer)
+    }
+
+    /// Calls the control plane. A refusal is an error, too.
+    pub async fn try_control(&self, operation: &str, input: Value) -> Result<Value, ClientError> {
+        self.inner.control(operation, &input).await
+    }
+
+    /// Calls the control plane, and fails the test if it refuses.
+    #[track_caller]
+    pub fn control(&self, operation: &str, input: Value) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        let operation = operation.to_owned();
+        async move {
+            let output = self.inner.control(&operation, &input).await;
+            output.unwrap_or_else(|error| panic!("{operation} at {caller}: {error}"))
+        }
     }
 
     /// Asks a model of the test endpoint, and fails the test if nothing answers.

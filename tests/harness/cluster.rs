@@ -11,7 +11,6 @@ use crate::{
 use driver::{
     binaries::Binaries,
     child::{Child, ChildSpec},
-    cluster::endpoints_file,
     data::DataDir,
     models::ModelStore,
     processes::Processes,
@@ -26,6 +25,15 @@ use tempfile::TempDir;
 
 const BUCKET: &str = "manifold-test";
 const PREFIX: &str = "models/";
+
+/// The endpoint of a test, over the prefix of its models.
+const ENDPOINTS: &str = r#"
+[[endpoint]]
+name = "demo"
+[[endpoint.variant]]
+name = "AllTraffic"
+model_data_url = "s3://manifold-test/models/"
+"#;
 
 /// Logs shown when a test fails: the end is where the reason is.
 const MAX_LOG_LINES: usize = 60;
@@ -97,18 +105,17 @@ impl ClusterBuilder {
     pub async fn start(self) -> Cluster {
         let folder = tempfile::tempdir().expect("there is room for temporary files");
         let data = DataDir::open(folder.path()).expect("the folder is ours");
-        let binaries = binaries();
-        let processes = Processes { binaries: &binaries, data: &data };
+        let processes = Processes { binaries: binaries(), data: data.clone() };
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
 
         let (store_process, store_url) = start(&processes.store(any_port)).await;
         let store = ModelStore::new(&store_url);
         store.create_bucket(BUCKET).await.expect("the store takes a bucket");
 
-        let endpoints = data.endpoints_file();
-        std::fs::write(&endpoints, endpoints_file(&format!("s3://{BUCKET}/{PREFIX}")))
-            .expect("the folder takes a file");
-        let spec = with(processes.router(any_port, &endpoints), &self.router_flags);
+        let endpoints = folder.path().join("endpoints.toml");
+        std::fs::write(&endpoints, ENDPOINTS).expect("the folder takes a file");
+        let flags = ["--endpoints".to_owned(), endpoints.display().to_string()];
+        let spec = with(with(processes.router(any_port), &flags), &self.router_flags);
         let (router, router_url) = start(&spec).await;
 
         let flaky_store =
@@ -175,6 +182,12 @@ impl Cluster {
     pub async fn publish(&self, model: &str, archive: Vec<u8>) {
         let key = format!("{PREFIX}{model}");
         self.store.put(BUCKET, &key, archive).await.expect("the store takes the archive");
+    }
+
+    /// Deletes a target model of the test endpoint.
+    pub async fn delete(&self, model: &str) {
+        let key = format!("{PREFIX}{model}");
+        self.store.delete(BUCKET, &key).await.expect("the store deletes the archive");
     }
 
     /// Makes `n` target models that answer with their input.

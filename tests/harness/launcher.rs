@@ -78,9 +78,7 @@ impl Launcher {
     pub async fn in_service(&self) -> Client {
         self.says("Ctrl-C stops everything").await;
         let output = self.output();
-        let url = output
-            .lines()
-            .find_map(|line| line.strip_prefix("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME="));
+        let url = output.lines().find_map(|line| line.strip_prefix("AWS_ENDPOINT_URL="));
         Client::new(url.expect("it prints what a client needs"))
     }
 

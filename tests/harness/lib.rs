@@ -11,6 +11,7 @@ mod eventually;
 mod flaky;
 mod load;
 mod launcher;
+mod restarted_router;
 mod sampler;
 pub mod processes;
 
@@ -21,4 +22,5 @@ pub use flaky::{Fault, FlakyStore};
 pub use instance::Worker;
 pub use launcher::{Launcher, Programs};
 pub use load::SteadyLoad;
+pub use restarted_router::RestartedRouter;
 pub use sampler::{MemorySampler, Samples};

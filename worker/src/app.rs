@@ -2,7 +2,7 @@
 
 use crate::{
     actors::{
-        evictor::{self, EvictorParts},
+        evictor::{Evictor, EvictorParts},
         fetcher::Fetcher,
         heartbeat::{Heartbeat, HeartbeatParts},
         instance::Instance,
@@ -83,9 +83,10 @@ impl App {
         let metrics = Metrics::register(registry.sub_registry_with_prefix("worker"));
         let instance = Instance::spawn().await?;
         let compute = Arc::new(Compute::new(compute_limits(&config), prepare_thread)?);
-        let cache = cache(&config, address, &instance, &compute, &metrics).await?;
+        let (cache, evictor) = cache(&config, address, &instance, &compute, &metrics).await?;
         let face = Face {
             cache: cache.clone(),
+            evictor,
             contract: ContractModels::new(cache.clone()),
             instance: instance.clone(),
             metrics,
@@ -153,7 +154,7 @@ async fn cache(
     instance: &Instance,
     compute: &Arc<Compute>,
     metrics: &Metrics,
-) -> anyhow::Result<ModelCache> {
+) -> anyhow::Result<(ModelCache, Evictor)> {
     let supervisor = instance.supervisor();
     let fetcher = Fetcher::spawn(ingest(config, address).await?, supervisor.clone()).await?;
     let mut machine = Machine::new()?;
@@ -165,6 +166,7 @@ async fn cache(
         runtime: Arc::new(Runtimes),
         compute: Arc::clone(compute),
         budget_bytes: budget::model_budget(configured_bytes, sample.limit_bytes, idle_bytes),
+        max_age: Duration::from_secs(config.models.revalidate_s),
         max_queued: config.models.max_queued.get(),
         metrics: metrics.cache.clone(),
         replica_metrics: metrics.replica.clone(),
@@ -177,8 +179,8 @@ async fn cache(
         idle_bytes,
         metrics: metrics.memory.clone(),
     };
-    evictor::spawn(parts, supervisor).await?;
-    Ok(cache)
+    let evictor = Evictor::spawn(parts, supervisor).await?;
+    Ok((cache, evictor))
 }
 
 async fn ingest(config: &Config, address: SocketAddr) -> anyhow::Result<Ingest> {

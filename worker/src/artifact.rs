@@ -46,6 +46,43 @@ pub enum Located {
     Folder { path: PathBuf, version: ArtifactVersion },
 }
 
+impl Located {
+    pub fn into_version(self) -> ArtifactVersion {
+        match self {
+            Self::Packed(version) | Self::Folder { version, .. } => version,
+        }
+    }
+}
+
+/// What an invocation wants of a model whose object was deleted: its variant says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeleted {
+    #[default]
+    Refuse,
+    ServeStale,
+}
+
+/// What a fetch may give if the current version does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    Nothing,
+    /// The last version that came, unless its object was deleted.
+    Last,
+    /// The last version that came, even then.
+    Orphan,
+}
+
+/// How a version that is here relates to what its address stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The store said so.
+    Current,
+    /// The last one that came: the store does not give what it has now.
+    Last,
+    /// The store has none any more.
+    Orphan,
+}
+
 /// Which bytes an address stood for when it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ArtifactVersion {
@@ -60,8 +97,12 @@ pub struct ArtifactVersion {
 pub enum FetchError {
     #[error("artifact `{0}` does not exist")]
     NotFound(ArtifactAddress),
+    /// By a rule of this instance.
     #[error("artifact `{0}` may not be read here: {1}")]
     Forbidden(ArtifactAddress, &'static str),
+    /// By the store, which may only have lost our credentials.
+    #[error("store denies artifact `{0}`")]
+    Denied(ArtifactAddress),
     #[error("store did not give artifact `{0}`")]
     Unavailable(ArtifactAddress, #[source] Arc<dyn Error + Send + Sync>),
     #[error("artifact `{0}` changed while it was read")]
@@ -91,10 +132,29 @@ impl FetchError {
         inner.cloned().unwrap_or_else(|| Self::unavailable(address, error))
     }
 
+    /// What a version on disk is worth after this failure; `None` if it must not be served.
+    pub fn standing(&self, otherwise: Otherwise) -> Option<Standing> {
+        if otherwise == Otherwise::Nothing {
+            return None;
+        }
+        match self {
+            Self::NotFound(_) => (otherwise == Otherwise::Orphan).then_some(Standing::Orphan),
+            // What this instance may not read now it may not serve either.
+            Self::Forbidden(..) => None,
+            Self::Denied(_)
+            | Self::Unavailable(..)
+            | Self::Changed(_)
+            | Self::Refused(..)
+            | Self::NoSpace(..)
+            | Self::Overloaded(_)
+            | Self::Interrupted(..) => Some(Standing::Last),
+        }
+    }
+
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound(_) => ErrorKind::ArtifactNotFound,
-            Self::Forbidden(..) => ErrorKind::Forbidden,
+            Self::Forbidden(..) | Self::Denied(_) => ErrorKind::Forbidden,
             Self::Unavailable(..) | Self::Changed(_) | Self::Interrupted(..) => {
                 ErrorKind::StoreUnavailable
             }

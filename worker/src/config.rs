@@ -121,6 +121,12 @@ pub struct ModelConfig {
     #[arg(long, env = "WORKER_MEMORY_BUDGET")]
     pub memory_budget: Option<u64>,
 
+    /// Seconds that a store's word about a resident model may be old. From half of it on the store is
+    /// asked beside invocations, so that few wait for it; 0 lets every invocation wait. 30 s are few
+    /// requests to the store, and soon enough for who overwrites or deletes an object.
+    #[arg(long, env = "WORKER_REVALIDATE_S", default_value_t = 30, value_parser = value_parser!(u64).range(SECONDS))]
+    pub revalidate_s: u64,
+
     /// Invocations that run at the same time, each on one thread. Without it: one per core.
     #[arg(long, env = "WORKER_COMPUTE_SLOTS")]
     pub compute_slots: Option<NonZeroUsize>,

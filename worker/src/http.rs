@@ -5,11 +5,12 @@ mod contract;
 mod error;
 mod health;
 mod invocations;
+mod operator;
 
 pub use body::Bodies;
 
 use crate::{
-    actors::{instance::Instance, model_cache::ModelCache},
+    actors::{evictor::Evictor, instance::Instance, model_cache::ModelCache},
     config::HttpConfig,
     contract::ContractModels,
     metrics::Metrics,
@@ -26,6 +27,7 @@ use std::sync::{
 #[derive(Clone, Debug)]
 pub struct Face {
     pub cache: ModelCache,
+    pub evictor: Evictor,
     pub contract: ContractModels,
     pub instance: Instance,
     pub metrics: Metrics,
@@ -59,6 +61,16 @@ pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
                 .default_service(web::to(method_not_allowed)),
         )
         .route("/models/{name}/invoke", web::post().to(invocations::by_name))
+        .service(
+            web::resource("/manifold/v1/models")
+                .delete(operator::unload_prefix)
+                .default_service(web::to(method_not_allowed)),
+        )
+        .service(
+            web::resource("/manifold/v1/budget")
+                .put(operator::set_budget)
+                .default_service(web::to(method_not_allowed)),
+        )
         .default_service(web::to(not_found));
 }
 

@@ -1,6 +1,6 @@
 //! Every metric the worker exports, in one place. See `docs/metrics.md`.
 
-use crate::actors::model_cache::Reason;
+use crate::actors::model_cache::{Reason, Revalidation};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
@@ -62,6 +62,7 @@ pub struct CacheMetrics {
     pub failed_loads: Counter,
     pub died_replicas: Counter,
     pub evictions: Family<[(&'static str, Reason); 1], Counter>,
+    pub revalidations: Family<[(&'static str, Revalidation); 1], Counter>,
     pub budget_bytes: Gauge,
 }
 
@@ -84,6 +85,8 @@ impl CacheMetrics {
         registry.register("died_replicas", help, self.died_replicas.clone());
         let help = "Replicas evicted, by reason";
         registry.register("evictions", help, self.evictions.clone());
+        let help = "Times that a store was asked whether a resident model is current, by outcome";
+        registry.register("revalidations", help, self.revalidations.clone());
         let help = "Memory that models may take";
         registry.register_with_unit("budget", help, Unit::Bytes, self.budget_bytes.clone());
     }

@@ -3,3 +3,4 @@
 pub mod disk;
 pub mod eviction;
 pub mod budget;
+pub mod freshness;

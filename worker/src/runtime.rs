@@ -71,14 +71,14 @@ pub struct Runtimes;
 impl Runtime for Runtimes {
     fn estimate(&self, artifact: &Path) -> Result<u64, RuntimeError> {
         match archive::inspect(artifact)? {
-            Found::Echo => Ok(0),
+            Found::Echo(_) => Ok(0),
             Found::TorchScript(found) => Ok(found.estimate()),
         }
     }
 
     fn load(&self, artifact: &Path) -> Result<Arc<dyn Model>, RuntimeError> {
         match archive::inspect(artifact)? {
-            Found::Echo => Ok(Arc::new(echo::Echo)),
+            Found::Echo(file) => Ok(Arc::new(echo::Echo::load(file.as_deref())?)),
             Found::TorchScript(found) => Ok(Arc::new(torch::TorchModel::load(&found)?)),
         }
     }

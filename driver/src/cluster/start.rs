@@ -1,32 +1,21 @@
-//! How a cluster starts: store, router, workers, each once the one before it listens.
+//! How a cluster starts: the store, then the router. Workers come when endpoints want them.
 //!
 //! What was started is kept apart from the future that starts it, so that whoever drops the future
 //! can still wait for the end of every child.
 
-use super::{ClusterError, ClusterPlan, ENDPOINT, reachable_url};
+use super::{ClusterError, ClusterPlan, reachable_url};
 use crate::{
-    child::{Child, ChildSpec, POLL, StartError},
+    child::{Child, ChildSpec, StartError},
     client::Client,
-    console::{self, Step},
-    models::{BUCKET, PREFIX},
+    console::Step,
     processes::Processes,
-    share::Share,
+    signing::Key,
     supervise::Supervised,
 };
-use shared::api::endpoints::{Endpoint, EndpointsFile, Variant};
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
-    time::Duration,
 };
-use tokio::time::{Instant, sleep};
-
-/// The variant of that endpoint, named as SageMaker does for those who name none.
-const VARIANT: &str = "AllTraffic";
-
-/// How long workers may take from listening until the router has them in service. Their heartbeat
-/// comes every second.
-const IN_SERVICE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Any free port of loopback.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -36,7 +25,6 @@ const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 pub(super) struct Launched {
     pub(super) store: Option<Started>,
     pub(super) router: Option<Started>,
-    pub(super) workers: Vec<Started>,
 }
 
 /// A child that is not yet watched.
@@ -49,31 +37,14 @@ pub(super) struct Started {
 }
 
 impl Launched {
-    /// Starts everything and returns a client once all instances are in service.
+    /// Starts both and returns a client of the router.
     pub(super) async fn bring_up(&mut self, plan: &ClusterPlan) -> Result<Client, ClusterError> {
-        let processes = Processes { binaries: &plan.binaries, data: &plan.data };
+        let processes = Processes { binaries: plan.binaries.clone(), data: plan.data.clone() };
         let store_url = self.start_store(&processes).await?;
-        let client = self.start_router(&processes, plan).await?;
-
-        let step = Step::start();
-        // All before it waits for any.
-        for (worker_idx, share) in plan.shares.iter().enumerate() {
-            let instance = format!("worker-{worker_idx}");
-            let spec = processes.worker(&instance, *share, client.router_url(), &store_url);
-            self.workers.push(Started::start(spec)?);
-        }
-        for worker in &mut self.workers {
-            worker.listen().await?;
-        }
-        self.in_service(&client).await?;
-        step.done(&format!("{} instances in service", self.workers.len()));
-        for (worker, share) in self.workers.iter().zip(&plan.shares) {
-            console::say(&describe(worker, *share));
-        }
-        Ok(client)
+        self.start_router(&processes, &store_url, plan).await
     }
 
-    async fn start_store(&mut self, processes: &Processes<'_>) -> Result<String, ClusterError> {
+    async fn start_store(&mut self, processes: &Processes) -> Result<String, ClusterError> {
         let step = Step::start();
         let store = self.store.insert(Started::start(processes.store(ANY_PORT))?);
         store.listen().await?;
@@ -86,16 +57,18 @@ impl Launched {
 
     async fn start_router(
         &mut self,
-        processes: &Processes<'_>,
+        processes: &Processes,
+        store_url: &str,
         plan: &ClusterPlan,
     ) -> Result<Client, ClusterError> {
         let step = Step::start();
-        let endpoints = plan.data.endpoints_file();
-        let file = endpoints_file(&format!("s3://{BUCKET}/{PREFIX}"));
-        std::fs::write(&endpoints, file).map_err(ClusterError::Endpoints)?;
+        let max_instances = plan.max_instances.to_string();
         let router_spec = |listen| {
-            let mut spec = processes.router(listen, &endpoints);
-            spec.args.extend(plan.router_flags.iter().map(Into::into));
+            let mut spec = processes.with_store(processes.router(listen), store_url);
+            let flags = [["--instances", "launcher"], ["--max-endpoint-instances", &max_instances]];
+            spec.args.extend(flags.as_flattened().iter().map(Into::into));
+            spec.args.extend(plan.router_flags.iter().cloned());
+            spec.env.extend(plan.key.iter().flat_map(Key::environment));
             spec
         };
         let router = self.router.insert(Started::start(router_spec(plan.listen))?);
@@ -103,28 +76,7 @@ impl Launched {
         router.spec = router_spec(router.address);
         let url = reachable_url(router.address);
         step.done(&format!("router on {url}"));
-        Ok(Client::new(&url))
-    }
-
-    async fn in_service(&mut self, client: &Client) -> Result<(), ClusterError> {
-        let n_workers = self.workers.len();
-        let deadline = Instant::now() + IN_SERVICE_PATIENCE;
-        loop {
-            for started in self.all() {
-                started.child.check_running()?;
-            }
-            // A router that cannot be asked yet has nothing in service.
-            let instances = client.instances().await.unwrap_or_default();
-            let n_in_service = instances.iter().filter(|instance| instance.in_service).count();
-            if n_in_service >= n_workers {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                let patience = IN_SERVICE_PATIENCE;
-                return Err(ClusterError::NotInService { n_in_service, n_workers, patience });
-            }
-            sleep(POLL).await;
-        }
+        Ok(Client::new(&url).signing_with(plan.key.clone()))
     }
 
     /// Kills what was started, and returns when nothing of it is left.
@@ -135,7 +87,7 @@ impl Launched {
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Started> {
-        self.store.iter_mut().chain(&mut self.router).chain(&mut self.workers)
+        self.store.iter_mut().chain(&mut self.router)
     }
 }
 
@@ -167,41 +119,9 @@ pub(super) fn check_free(address: SocketAddr) -> Result<(), ClusterError> {
     }
 }
 
-/// Returns an endpoints file with the one endpoint over a prefix of models: what a local cluster
-/// serves until the control plane makes endpoints.
-pub fn endpoints_file(model_data_url: &str) -> String {
-    let variant = Variant {
-        name: VARIANT.parse().expect("the name is valid"),
-        model_data_url: model_data_url.to_owned().try_into().expect("the prefix is valid"),
-        weight: 1.0,
-        repeats: true,
-    };
-    let name = ENDPOINT.parse().expect("the name is valid");
-    let endpoints = vec![Endpoint { name, variants: vec![variant] }];
-    toml::to_string(&EndpointsFile { endpoints }).expect("names and numbers can be written")
-}
-
-fn describe(worker: &Started, share: Share) -> String {
-    format!(
-        "          {} on http://{}: {} MiB for models, {} compute slot(s)",
-        worker.spec.name,
-        worker.address,
-        share.memory_budget_bytes >> 20,
-        share.compute_slots
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints_file_is_what_a_router_reads() {
-        let text = endpoints_file("s3://manifold-demo/models/");
-        let file: EndpointsFile = toml::from_str(&text).unwrap();
-        assert_eq!(file.endpoints[0].name.as_str(), "demo");
-        assert_eq!(file.endpoints[0].variants[0].name.as_str(), "AllTraffic");
-    }
 
     #[test]
     fn taken_address_says_how_to_choose_another() {

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     client::{Answer, Client, Invocation, metric_sum},
-    cluster::ENDPOINT,
     console::{self, Step},
+    endpoint::ENDPOINT,
     models::{BUCKET, DEMO_MODELS, ModelStore, PREFIX},
 };
 use anyhow::{Context as _, ensure};

@@ -191,6 +191,33 @@ async fn what_is_no_object_is_not_found() {
 }
 
 #[tokio::test]
+async fn buckets_are_in_the_region_that_they_were_created_for() {
+    let store = Store::start().await;
+    let create = async |bucket: &str, region: &str| {
+        let body = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint>\
+             </CreateBucketConfiguration>"
+        );
+        let url = format!("{}/{bucket}", store.url);
+        answer(store.http.put(url).body(body).send().await.unwrap()).await
+    };
+    let region = async |bucket: &str| {
+        let head = store.http.head(format!("{}/{bucket}", store.url)).send().await.unwrap();
+        let region = head.headers().get("x-amz-bucket-region");
+        region.map(|it| it.to_str().unwrap().to_owned())
+    };
+    assert_eq!(create("europe", "eu-west-1").await.0, 200);
+    assert_eq!(region("europe").await.as_deref(), Some("eu-west-1"));
+    let owned = (409, "BucketAlreadyOwnedByYou".to_owned());
+    assert_eq!(create("europe", "eu-west-1").await, owned);
+    assert_eq!(create("bucket", "eu-west-1").await, owned);
+    assert_eq!(region("bucket").await.as_deref(), Some("us-east-1"));
+    let location = store.http.get(format!("{}/europe?location", store.url)).send().await.unwrap();
+    assert!(location.text().await.unwrap().contains("eu-west-1"));
+    assert_eq!(region("no-such-bucket").await, None);
+}
+
+#[tokio::test]
 async fn keys_are_listed_as_they_are_with_their_etags() {
     let store = Store::start().await;
     for key in ["b%2Bc%20%25", "a"] {

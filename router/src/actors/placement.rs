@@ -1,11 +1,14 @@
 //! Step 4 of an invocation: chooses the instance for an artifact.
 //!
+//! Instances form groups: the fleets that a launcher started, each for one variant, or one pool
+//! that serves all. A group has a ring of its own.
+//!
 //! # Invariants
 //!
 //! - Every published instance is in service: `Membership` tells us of a loss before anyone else,
 //!   and the snapshot without it is out before the ring is.
-//! - The ring changes in a blocking task, one at a time; meanwhile invocations use the old one,
-//!   which is right but for the instances that just came or went.
+//! - A group's ring changes in a blocking task, one at a time; meanwhile invocations use the old
+//!   one, which is right but for the instances that just came or went.
 //!
 //! # When it dies
 //!
@@ -14,26 +17,36 @@
 use crate::{
     instance::Instance,
     metrics::PlacementMetrics,
-    policy::ring::{self, PlacementRing, Shares},
+    policy::{
+        deployment::Provision,
+        ring::{self, PlacementRing, Shares},
+    },
 };
 use actix::prelude::*;
 use arc_swap::ArcSwap;
-use shared::id::InstanceId;
-use std::{collections::BTreeMap, sync::Arc};
+use shared::id::{FleetId, InstanceId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tracing::{debug, error};
 
 /// Chooses the instance for an artifact. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Placement {
     addr: Addr<PlacementActor>,
-    published: Arc<ArcSwap<Published>>,
+    published: Arc<ArcSwap<Groups>>,
+    provision: Provision,
 }
 
 /// The instances in service.
 pub type InService = BTreeMap<InstanceId, Arc<Instance>>;
 
-#[derive(Debug)]
-struct Published {
+/// Every group of instances; `None` is the pool.
+type Groups = BTreeMap<Option<FleetId>, Group>;
+
+#[derive(Clone, Debug)]
+struct Group {
     ring: Arc<PlacementRing>,
     instances: Arc<InService>,
 }
@@ -47,33 +60,30 @@ pub struct Place {
 }
 
 impl Placement {
-    pub fn start(metrics: PlacementMetrics) -> Self {
-        let published = Published {
-            ring: Arc::new(PlacementRing::empty()),
-            instances: Arc::new(InService::new()),
-        };
-        let published = Arc::new(ArcSwap::from_pointee(published));
+    pub fn start(provision: Provision, metrics: PlacementMetrics) -> Self {
+        let published = Arc::new(ArcSwap::from_pointee(Groups::new()));
         let actor = PlacementActor {
             published: Arc::clone(&published),
-            wanted: Shares::new(),
-            is_changing: false,
+            provision,
+            changing: BTreeSet::new(),
             metrics,
         };
-        Self { addr: actor.start(), published }
+        Self { addr: actor.start(), published, provision }
     }
 
-    /// Returns the most preferred instance for the artifact `key` that is not among `tried`; one
-    /// under suspicion only if there is no other.
-    pub fn place(&self, key: &str, tried: &[Arc<Instance>]) -> Option<Place> {
+    /// Returns the most preferred instance of a fleet for the artifact `key` that is not among
+    /// `tried`; one under suspicion only if there is no other.
+    pub fn place(&self, fleet: &FleetId, key: &str, tried: &[Arc<Instance>]) -> Option<Place> {
         let published = self.published.load();
+        let group = published.get(&self.group(fleet))?;
         // One that was just lost is in the snapshot until the actor has heard of it.
         let may = |instance: &&Arc<Instance>| {
             !instance.is_lost() && tried.iter().all(|tried| tried.id != instance.id)
         };
         let mut suspect = None;
-        for (idx, id) in published.ring.preference(key).enumerate() {
+        for (idx, id) in group.ring.preference(key).enumerate() {
             // The ring may still hold one that is gone.
-            let Some(instance) = published.instances.get(id).filter(may) else {
+            let Some(instance) = group.instances.get(id).filter(may) else {
                 continue;
             };
             let place = Place { instance: Arc::clone(instance), is_first: idx == 0 };
@@ -84,14 +94,20 @@ impl Placement {
         }
         // In its first milliseconds an instance may be in service but not on the ring.
         suspect.or_else(|| {
-            let instance = published.instances.values().find(may)?;
+            let instance = group.instances.values().find(may)?;
             Some(Place { instance: Arc::clone(instance), is_first: false })
         })
     }
 
-    /// How many instances are in service.
-    pub fn n_instances(&self) -> usize {
-        self.published.load().instances.len()
+    /// How many instances of a fleet are in service.
+    pub fn n_instances(&self, fleet: &FleetId) -> usize {
+        self.published.load().get(&self.group(fleet)).map_or(0, |group| group.instances.len())
+    }
+
+    /// Returns every instance in service.
+    pub fn instances(&self) -> Vec<Arc<Instance>> {
+        let published = self.published.load();
+        published.values().flat_map(|group| group.instances.values().map(Arc::clone)).collect()
     }
 
     pub fn instances_changed(&self, instances: InService) {
@@ -100,6 +116,13 @@ impl Placement {
 
     pub fn is_alive(&self) -> bool {
         self.addr.connected()
+    }
+
+    fn group(&self, fleet: &FleetId) -> Option<FleetId> {
+        match self.provision {
+            Provision::Launched => Some(fleet.clone()),
+            Provision::Pooled => None,
+        }
     }
 }
 
@@ -111,10 +134,11 @@ struct InstancesChanged {
     instances: InService,
 }
 
-/// `None`: the task panicked.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct RingChanged {
+    group: Option<FleetId>,
+    /// `None`: the task panicked.
     ring: Option<PlacementRing>,
 }
 
@@ -122,10 +146,10 @@ struct RingChanged {
 
 #[derive(Debug)]
 struct PlacementActor {
-    published: Arc<ArcSwap<Published>>,
-    wanted: Shares,
-    /// Whether a blocking task is changing the ring.
-    is_changing: bool,
+    published: Arc<ArcSwap<Groups>>,
+    provision: Provision,
+    /// The groups whose ring a blocking task is changing.
+    changing: BTreeSet<Option<FleetId>>,
     metrics: PlacementMetrics,
 }
 
@@ -139,53 +163,76 @@ impl Handler<InstancesChanged> for PlacementActor {
     type Result = ();
 
     fn handle(&mut self, message: InstancesChanged, ctx: &mut Self::Context) {
-        let InstancesChanged { instances } = message;
-        let budgets = instances.iter().map(|(id, it)| (id.clone(), it.budget_bytes)).collect();
-        self.wanted = ring::shares(&budgets);
-        let ring = Arc::clone(&self.published.load().ring);
-        self.publish(ring, Arc::new(instances));
-        self.change_ring(ctx.address());
+        let mut groups: BTreeMap<Option<FleetId>, InService> = BTreeMap::new();
+        for (id, instance) in message.instances {
+            let fleet = match self.provision {
+                Provision::Launched => instance.fleet.clone(),
+                Provision::Pooled => None,
+            };
+            groups.entry(fleet).or_default().insert(id, instance);
+        }
+        let published = self.published.load();
+        let group = |(fleet, instances): (Option<FleetId>, InService)| {
+            let ring = published.get(&fleet).map(|group| Arc::clone(&group.ring));
+            let ring = ring.unwrap_or_else(|| Arc::new(PlacementRing::empty()));
+            (fleet, Group { ring, instances: Arc::new(instances) })
+        };
+        let groups: Groups = groups.into_iter().map(group).collect();
+        let names: Vec<_> = groups.keys().cloned().collect();
+        self.publish(groups);
+        for name in names {
+            self.change_ring(name, ctx.address());
+        }
     }
 }
 
 impl Handler<RingChanged> for PlacementActor {
     type Result = ();
 
-    fn handle(&mut self, RingChanged { ring }: RingChanged, ctx: &mut Self::Context) {
-        self.is_changing = false;
+    fn handle(&mut self, RingChanged { group, ring }: RingChanged, ctx: &mut Self::Context) {
+        self.changing.remove(&group);
         let Some(ring) = ring else {
             // Trying the same again would panic again: wait for the next change.
             error!("changing the ring panicked; placement keeps the old one");
             return;
         };
         self.metrics.ring_changes.inc();
-        let instances = Arc::clone(&self.published.load().instances);
-        let n_instances = ring.shares().len();
-        debug!(n_instances, "ring changed");
-        self.publish(Arc::new(ring), instances);
-        self.metrics.ring_instances.set(i64::try_from(n_instances).unwrap_or(i64::MAX));
+        debug!(?group, n_instances = ring.shares().len(), "ring changed");
+        let mut groups = Groups::clone(&self.published.load());
+        // The group may have gone meanwhile.
+        if let Some(group) = groups.get_mut(&group) {
+            group.ring = Arc::new(ring);
+        }
+        self.publish(groups);
         // More may have come or gone meanwhile.
-        self.change_ring(ctx.address());
+        self.change_ring(group, ctx.address());
     }
 }
 
 impl PlacementActor {
-    fn publish(&self, ring: Arc<PlacementRing>, instances: Arc<InService>) {
-        self.published.store(Arc::new(Published { ring, instances }));
+    fn publish(&self, groups: Groups) {
+        let n_instances: usize = groups.values().map(|it| it.ring.shares().len()).sum();
+        self.published.store(Arc::new(groups));
+        self.metrics.ring_instances.set(i64::try_from(n_instances).unwrap_or(i64::MAX));
     }
 
-    fn change_ring(&mut self, myself: Addr<Self>) {
-        let ring = Arc::clone(&self.published.load().ring);
-        if self.is_changing || *ring.shares() == self.wanted {
+    fn change_ring(&mut self, name: Option<FleetId>, myself: Addr<Self>) {
+        let published = self.published.load();
+        let Some(group) = published.get(&name) else { return };
+        let wanted = wanted(&group.instances);
+        let ring = Arc::clone(&group.ring);
+        if *ring.shares() == wanted || !self.changing.insert(name.clone()) {
             return;
         }
-        self.is_changing = true;
-        let wanted = self.wanted.clone();
         let changed = tokio::task::spawn_blocking(move || ring.changed_to(&wanted));
         actix::spawn(async move {
-            myself.do_send(RingChanged { ring: changed.await.ok() });
+            myself.do_send(RingChanged { group: name, ring: changed.await.ok() });
         });
     }
+}
+
+fn wanted(instances: &InService) -> Shares {
+    ring::shares(&instances.iter().map(|(id, it)| (id.clone(), it.budget_bytes)).collect())
 }
 
 #[cfg(test)]

@@ -29,8 +29,10 @@ fn no_two_flags_share_a_name() {
 fn listening_beyond_loopback_needs_a_word() {
     check_refused(
         &["--listen", "0.0.0.0:80"],
-        "--listen 0.0.0.0:80 is not loopback: anybody could invoke; add --allow-unauthenticated",
+        "--listen 0.0.0.0:80 is not loopback: anybody could invoke; add --credentials, or \
+         --allow-unauthenticated",
     );
+    assert!(read(&["--listen", "0.0.0.0:80", "--credentials", "file.toml"]).is_ok());
     assert!(read(&["--listen", "0.0.0.0:80", "--allow-unauthenticated"]).is_ok());
     assert!(read(&["--listen", "[::1]:80"]).is_ok());
 }
@@ -51,6 +53,25 @@ fn values_that_contradict_each_other_are_refused() {
         check_refused(&[flag, "0"], &format!("{flag} must be positive"));
     }
     check_refused(&["--account-id", "12"], "--account-id must be 12 digits");
+}
+
+#[test]
+fn half_a_key_and_half_a_certificate_are_refused() {
+    let key = "--access-key-id and --secret-access-key must be both there, and not empty";
+    check_refused(&["--access-key-id", "AK"], key);
+    check_refused(&["--access-key-id", "AK", "--secret-access-key", ""], key);
+    check_refused(&["--tls-cert", "a.pem"], "--tls-cert and --tls-key must be both there");
+    check_refused(
+        &["--tls-cert", "a.pem", "--tls-key", "b.pem"],
+        "--internal-listen must be there with --tls-cert: workers and launchers speak plain HTTP",
+    );
+}
+
+#[test]
+fn the_secret_of_the_environment_is_not_in_a_debug_text() {
+    let config = read(&["--access-key-id", "AK", "--secret-access-key", "hush"]).unwrap();
+    let text = format!("{config:?}");
+    assert!(text.contains("AK") && !text.contains("hush"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::invocations::Visit;
 use crate::{
-    actors::endpoints::Variant,
+    actors::endpoints::route::Variant,
     dispatch::Served,
     headers,
     instance::Instance,
@@ -10,7 +10,7 @@ use crate::{
     metrics::Outcome,
 };
 use actix_web::{
-    HttpResponse,
+    HttpResponse, HttpResponseBuilder,
     body::{BodySize, MessageBody},
     http::{
         StatusCode,
@@ -46,6 +46,19 @@ pub(super) fn response(
     variant: &Variant,
     mut visit: Visit,
 ) -> HttpResponse {
+    let mut response = head(&served, &id, variant);
+    let Served { answer, instance } = served;
+    let length =
+        answer.content_length().or((answer.status() == StatusCode::NO_CONTENT).then_some(0));
+    if length == Some(0) {
+        // Nobody polls an empty body for its end.
+        visit.ends(Outcome::Ok);
+    }
+    response.body(AnswerBody { length, stream: answer.into_stream(), visit, id, instance })
+}
+
+/// Begins the client's response with what it gets to see of the answer's head.
+pub(super) fn head(served: &Served, id: &HeaderValue, variant: &Variant) -> HttpResponseBuilder {
     let Served { answer, instance } = served;
     let mut response = HttpResponse::Ok();
     for (theirs, ours) in &PASSED {
@@ -57,13 +70,7 @@ pub(super) fn response(
         .insert_header((headers::REQUEST_ID.clone(), id.clone()))
         .insert_header((headers::INVOKED_VARIANT.clone(), variant.name.as_str()))
         .insert_header((headers::INSTANCE.clone(), instance.id.as_str()));
-    let length =
-        answer.content_length().or((answer.status() == StatusCode::NO_CONTENT).then_some(0));
-    if length == Some(0) {
-        // Nobody polls an empty body for its end.
-        visit.ends(Outcome::Ok);
-    }
-    response.body(AnswerBody { length, stream: answer.into_stream(), visit, id, instance })
+    response
 }
 
 /// A body that is passed on piece by piece. An error cuts the client's connection: what broke is

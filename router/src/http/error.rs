@@ -4,6 +4,8 @@
 use super::{invocations::new_request_id, request::InvalidRequest};
 use crate::{
     actors::endpoints::PickError,
+    async_invocations::AcceptError,
+    auth::error::AuthError,
     body::{BodyError, BodyReader},
     config::{DispatchConfig, IdentityConfig},
     dispatch::InvokeError,
@@ -37,8 +39,7 @@ const TIMED_OUT: &str = "Your invocation timed out while waiting for a response 
 #[derive(Debug)]
 pub struct Subject<'a> {
     pub endpoint: EndpointName,
-    /// `None` if the target model has no valid address.
-    pub artifact: Option<ArtifactAddress>,
+    pub artifact: ArtifactAddress,
     pub config: &'a DispatchConfig,
 }
 
@@ -72,9 +73,22 @@ struct ModelFailure {
 }
 
 impl ApiError {
+    /// The caller is not known, or may not do this.
+    pub fn of_auth(error: &AuthError) -> Self {
+        Self::new(error.status(), error.code(), Outcome::ClientError, &error.to_string())
+    }
+
     /// The request says something wrong, or not enough, outside its body.
-    pub fn of_request(error: &InvalidRequest, id: &HeaderValue) -> Self {
+    pub fn of_request(error: &InvalidRequest, endpoint: &str, id: &HeaderValue) -> Self {
         match error {
+            InvalidRequest::NotMultiModel => Self::validation(&format!(
+                "Endpoint {endpoint} is not a multi-model endpoint and does not support target \
+                 model header."
+            )),
+            InvalidRequest::Address(error) => Self::validation(&format!(
+                "1 validation error detected: Value at 'targetModel' failed to satisfy \
+                 constraint: {error}"
+            )),
             InvalidRequest::NoTargetModel => {
                 let id = id.to_str().unwrap_or_default();
                 Self::validation(&format!("Request {id} is missing a target model header."))
@@ -91,10 +105,25 @@ impl ApiError {
             PickError::UnknownEndpoint(endpoint) => {
                 format!("Endpoint {endpoint} of account {account} not found.")
             }
+            PickError::NoVariant(endpoint) => {
+                format!("Endpoint {endpoint} of account {account} has no variant with a weight.")
+            }
             PickError::UnknownVariant(endpoint, variant) => {
                 format!("Variant {variant} of endpoint {endpoint} of account {account} not found.")
             }
         })
+    }
+
+    /// An asynchronous invocation was not accepted.
+    pub fn of_accept(error: &AcceptError, config: &DispatchConfig) -> Self {
+        match error {
+            AcceptError::Full => {
+                let text = "The queue of asynchronous invocations is full. Please try again.";
+                Self::unavailable(text).with_retry_after(config)
+            }
+            AcceptError::Records(_) => Self::internal(),
+            AcceptError::Stopping => Self::busy(config),
+        }
     }
 
     pub fn of_body(error: &BodyError, config: &DispatchConfig) -> Self {
@@ -125,10 +154,6 @@ impl ApiError {
         identity: &IdentityConfig,
     ) -> Self {
         match error {
-            InvokeError::Address(error) => Self::validation(&format!(
-                "1 validation error detected: Value at 'targetModel' failed to satisfy \
-                 constraint: {error}"
-            )),
             InvokeError::NoInstance => {
                 Self::unavailable("No instance of the endpoint is in service.")
                     .with_retry_after(subject.config)
@@ -197,9 +222,8 @@ impl ApiError {
 
     fn no_artifact(subject: &Subject<'_>) -> Self {
         let place = match &subject.artifact {
-            Some(ArtifactAddress::S3 { bucket, key }) => format!("bucket: {bucket}, key: {key}"),
-            Some(ArtifactAddress::File { path }) => format!("path: {}", path.display()),
-            None => "unknown".to_owned(),
+            ArtifactAddress::S3 { bucket, key } => format!("bucket: {bucket}, key: {key}"),
+            ArtifactAddress::File { path } => format!("path: {}", path.display()),
         };
         Self::validation(&format!(
             "Failed to download model data({place}). Please ensure that there is an object \
@@ -297,6 +321,13 @@ impl ApiError {
         self
     }
 
+    /// The error for who reads it later, without its head.
+    pub fn document(&self) -> Vec<u8> {
+        let mut body = serde_json::to_value(&self.body).expect("text and numbers can be written");
+        body["Code"] = self.code.into();
+        body.to_string().into_bytes()
+    }
+
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -321,6 +352,11 @@ impl ApiError {
         }
         response.json(self.body)
     }
+}
+
+/// An error that no request of the runtime API has, in the same form.
+pub fn document(code: &str, message: &str) -> Vec<u8> {
+    serde_json::json!({ "Code": code, "Message": message }).to_string().into_bytes()
 }
 
 /// Returns at most `max_chars` characters of `text`.

@@ -1,6 +1,8 @@
 //! `/ping` and `/metrics`.
 
-use crate::actors::{endpoints::Endpoints, membership::Membership, placement::Placement};
+use crate::actors::{
+    deployments::Deployments, endpoints::Endpoints, membership::Membership, placement::Placement,
+};
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web::Data};
 use prometheus_client::registry::Registry;
 
@@ -10,12 +12,17 @@ pub struct Health {
     pub endpoints: Endpoints,
     pub membership: Membership,
     pub placement: Placement,
+    pub deployments: Deployments,
 }
 
 impl Health {
     /// Whether every actor lives: one that has died never comes back.
     pub fn is_alive(&self) -> bool {
-        self.endpoints.is_alive() && self.membership.is_alive() && self.placement.is_alive()
+        let Self { endpoints, membership, placement, deployments } = self;
+        endpoints.is_alive()
+            && membership.is_alive()
+            && placement.is_alive()
+            && deployments.is_alive()
     }
 }
 

@@ -3,11 +3,12 @@
 use super::{
     answer,
     error::{ApiError, Subject},
-    request::{self, Asked},
+    request::{self, Asked, InvalidRequest},
 };
 use crate::{
-    actors::endpoints::{Endpoints, Variant},
-    body::BodyReader,
+    actors::endpoints::{Endpoints, route::Variant},
+    auth::{Caller, Gate, Visitor, api::Api, error::AuthError, signature},
+    body::{Body, BodyReader},
     config::IdentityConfig,
     dispatch::{Dispatch, Invocation, Served},
     headers::TARGET_MODEL,
@@ -15,17 +16,26 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CONTENT_LENGTH, HeaderValue},
-    web::{Data, Payload},
+    http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue},
+    web::{self, Data, Payload},
 };
-use shared::{id::EndpointName, telemetry::Chain};
+use shared::{
+    address::ArtifactAddress,
+    id::{EndpointName, VariantName},
+    telemetry::Chain,
+};
 use std::{error::Error, sync::Arc};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span, error};
 
+/// A larger body is hashed beside the HTTP threads: at a gigabyte a second, a quarter of a
+/// millisecond is what other invocations of the thread can wait.
+const MAX_HASHED_BYTES: usize = 256 * 1024;
+
 /// What invocations need to come in. One per HTTP thread.
 #[derive(Debug)]
 pub struct Reception {
+    pub gate: Gate,
     pub endpoints: Endpoints,
     pub dispatch: Dispatch,
     pub bodies: BodyReader,
@@ -35,21 +45,42 @@ pub struct Reception {
     pub unknown: VariantMetrics,
 }
 
+/// What differs between the operations that invoke a model and wait for its answer.
+#[derive(Clone, Copy)]
+pub(super) struct Operation {
+    /// Reads what the request says outside its body.
+    pub(super) parse: fn(&HeaderMap) -> Result<Asked, InvalidRequest>,
+    /// Makes the client's response of an answer whose head has come.
+    pub(super) respond: fn(Served, HeaderValue, &Variant, Visit) -> HttpResponse,
+}
+
 /// `POST /endpoints/{endpoint}/invocations`
 pub async fn invoke(
     request: HttpRequest,
-    mut payload: Payload,
+    payload: Payload,
     reception: Data<Reception>,
 ) -> HttpResponse {
+    let operation = Operation { parse: request::parse, respond: answer::response };
+    serve(operation, &request, payload, &reception).await
+}
+
+pub(super) async fn serve(
+    operation: Operation,
+    request: &HttpRequest,
+    mut payload: Payload,
+    reception: &Reception,
+) -> HttpResponse {
     let id = new_request_id();
-    let mut visit = Visit::begin(&reception);
+    let mut visit = Visit::begin(reception);
     // A span costs nothing where its level is off, as it is by default.
-    let span = debug_span!("invocation", invocation_id = ?id, endpoint = endpoint_of(&request));
-    let received = reception.receive(&request, &mut payload, &id, &mut visit);
+    let span = debug_span!("invocation", invocation_id = ?id, endpoint = endpoint_of(request));
+    let asked = (operation.parse)(request.headers());
+    let inbound = Inbound { request, asked, id: &id };
+    let received = reception.receive(inbound, &mut payload, &mut visit);
     match received.instrument(span).await {
-        Ok((served, variant)) => answer::response(served, id, &variant, visit),
+        Ok((served, variant)) => (operation.respond)(served, id, &variant, visit),
         Err(failure) => {
-            failure.log(&request, &id);
+            failure.log(request, &id);
             visit.ends(failure.answer.outcome());
             if failure.answer.is_worth_reading() {
                 reception.bodies.drain(&mut payload).await;
@@ -59,8 +90,15 @@ pub async fn invoke(
     }
 }
 
+/// A request, but for its body.
+struct Inbound<'a> {
+    request: &'a HttpRequest,
+    asked: Result<Asked, InvalidRequest>,
+    id: &'a HeaderValue,
+}
+
 /// The endpoint's name as it stands in the path.
-fn endpoint_of(request: &HttpRequest) -> &str {
+pub(super) fn endpoint_of(request: &HttpRequest) -> &str {
     request.match_info().get("endpoint").unwrap_or_default()
 }
 
@@ -75,6 +113,10 @@ impl Failure {
     fn of<E: Error + 'static>(cause: E, answer: impl FnOnce(&E) -> ApiError) -> Self {
         let answer = answer(&cause);
         Self { cause: Box::new(cause), answer }
+    }
+
+    fn of_auth(error: AuthError) -> Self {
+        Self::of(error, ApiError::of_auth)
     }
 
     /// The client learns what it can do; only the log learns why.
@@ -96,54 +138,134 @@ impl Failure {
 impl Reception {
     async fn receive(
         &self,
-        request: &HttpRequest,
+        inbound: Inbound<'_>,
         payload: &mut Payload,
-        id: &HeaderValue,
         visit: &mut Visit,
     ) -> Result<(Served, Arc<Variant>), Failure> {
-        let endpoint = request::endpoint_name(endpoint_of(request))
-            .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
-        let (asked, variant) = self.ask(&endpoint, request, id)?;
+        let Inbound { request, asked, id } = inbound;
+        let visitor = self.gate.admit(request, Api::Runtime).map_err(Failure::of_auth)?;
+        let name = endpoint_of(request);
+        let endpoint = request::endpoint_name(name)
+            .map_err(|error| Failure::of(error, |it| ApiError::of_request(it, name, id)))?;
+        let asked = match self.ask(&endpoint, asked, id) {
+            Err(failure) if self.gate.is_open() => return Err(failure),
+            // A stranger must not learn what there is: it is told once the caller is known.
+            asked => asked,
+        };
+        if let Ok((_, variant)) = &asked {
+            visit.variant = variant.metrics.clone();
+        }
+        let body = self.read(request, payload).await?;
+        let caller = identify(visitor, &body).await.map_err(Failure::of_auth)?;
+        self.may(&caller, &endpoint, asked.as_ref().ok().map(|(asked, _)| asked))
+            .map_err(Failure::of_auth)?;
+        let (asked, _) = asked?;
+
+        // Once more: the body may have taken so long that the endpoint has other variants now.
+        let variant = self.pick(&endpoint, asked.target_variant.as_ref())?;
         visit.variant = variant.metrics.clone();
-
-        let announced = request.headers().get(CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
-        let body = self.bodies.read(payload, announced).await;
-        let body = body.map_err(|error| {
-            Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config))
+        let artifact = artifact(&asked, &variant).map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
         })?;
-
         let invocation = Invocation {
             id: id.clone(),
             variant: Arc::clone(&variant),
-            target_model: asked.target_model.clone(),
+            artifact: artifact.clone(),
             forwarded: asked.forwarded,
             body,
+            within: self.dispatch.config.deadline,
         };
         let served = self.dispatch.invoke(invocation).await.map_err(|error| {
-            let artifact = variant.model_data_url.join(&asked.target_model).ok();
             let subject = Subject { endpoint, artifact, config: &self.dispatch.config };
             Failure::of(error, |it| ApiError::of_invoke(it, &subject, &self.identity))
         })?;
         Ok((served, variant))
     }
 
+    async fn read(&self, request: &HttpRequest, payload: &mut Payload) -> Result<Body, Failure> {
+        let announced = request.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+        let body = self.bodies.read(payload, announced).await;
+        body.map_err(|error| Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config)))
+    }
+
+    /// Checks that the caller may invoke what is asked for.
+    pub(super) fn authorize(
+        &self,
+        caller: &Caller,
+        endpoint: &EndpointName,
+        asked: Option<&Asked>,
+    ) -> Result<(), ApiError> {
+        self.may(caller, endpoint, asked).map_err(|error| ApiError::of_auth(&error))
+    }
+
+    fn may(
+        &self,
+        caller: &Caller,
+        endpoint: &EndpointName,
+        asked: Option<&Asked>,
+    ) -> Result<(), AuthError> {
+        let IdentityConfig { region, account_id } = &self.identity;
+        let region = caller.scope().map_or(region, |scope| &scope.region);
+        // Endpoints have ARNs in lower case.
+        let resource = || {
+            format!("arn:aws:sagemaker:{region}:{account_id}:endpoint/{endpoint}").to_lowercase()
+        };
+        let target_model = asked.and_then(|asked| asked.target_model.as_ref());
+        caller.may("sagemaker:InvokeEndpoint", target_model, resource)
+    }
+
     /// Everything that the request says outside its body.
     fn ask(
         &self,
         endpoint: &EndpointName,
-        request: &HttpRequest,
+        asked: Result<Asked, InvalidRequest>,
         id: &HeaderValue,
     ) -> Result<(Asked, Arc<Variant>), Failure> {
-        let asked = request::parse(request.headers());
         // An unknown endpoint is the better news, also where the headers are wrong as well.
         let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
-        let variant = self
-            .endpoints
-            .pick_variant(endpoint, target)
-            .map_err(|error| Failure::of(error, |it| ApiError::of_pick(it, &self.identity)))?;
-        let asked = asked.map_err(|error| Failure::of(error, |it| ApiError::of_request(it, id)))?;
+        let variant = self.pick(endpoint, target)?;
+        let asked = asked.map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
+        })?;
+        artifact(&asked, &variant).map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
+        })?;
         Ok((asked, variant))
+    }
+
+    fn pick(
+        &self,
+        endpoint: &EndpointName,
+        target: Option<&VariantName>,
+    ) -> Result<Arc<Variant>, Failure> {
+        let picked = self.endpoints.pick_variant(endpoint, target);
+        picked.map_err(|error| Failure::of(error, |it| ApiError::of_pick(it, &self.identity)))
+    }
+}
+
+/// The artifact that is meant, or what is wrong with how it was asked for.
+pub(super) fn artifact(
+    asked: &Asked,
+    variant: &Variant,
+) -> Result<ArtifactAddress, InvalidRequest> {
+    match variant.artifacts.address(asked.target_model.as_ref()) {
+        Some(artifact) => Ok(artifact?),
+        None if asked.target_model.is_some() => Err(InvalidRequest::NotMultiModel),
+        None => Err(InvalidRequest::NoTargetModel),
+    }
+}
+
+/// Proves who sent a body.
+async fn identify(visitor: Visitor, body: &Body) -> Result<Caller, AuthError> {
+    if body.bytes.len() <= MAX_HASHED_BYTES || visitor.is_anybody() {
+        return visitor.identify(&body.bytes);
+    }
+    let bytes = body.bytes.clone();
+    match web::block(move || signature::sha256(&bytes)).await {
+        Ok(hash) => visitor.identify_hash(&hash),
+        // The pool is gone, with the process about to follow.
+        Err(_) => visitor.identify(&body.bytes),
     }
 }
 

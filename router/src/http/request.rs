@@ -5,6 +5,7 @@ use crate::headers;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use shared::{
+    address::InvalidAddress,
     api::invocation as wire,
     id::{
         EndpointName, InvalidName, NAME_CONSTRAINT, NOT_EMPTY_CONSTRAINT, PRINTABLE_CONSTRAINT,
@@ -16,7 +17,8 @@ use std::str::FromStr;
 /// Everything but the body.
 #[derive(Debug)]
 pub struct Asked {
-    pub target_model: TargetModel,
+    /// `None` is right for an endpoint with one model.
+    pub target_model: Option<TargetModel>,
     pub target_variant: Option<VariantName>,
     /// The headers that models may see, verbatim.
     pub forwarded: Vec<(HeaderName, HeaderValue)>,
@@ -26,6 +28,10 @@ pub struct Asked {
 pub enum InvalidRequest {
     #[error("target model header is missing")]
     NoTargetModel,
+    #[error("endpoint serves one model, and a target model is named")]
+    NotMultiModel,
+    #[error("target model has no valid address")]
+    Address(#[from] InvalidAddress),
     /// It breaks a rule that is ours alone.
     #[error("1 validation error detected: {0}")]
     Name(InvalidName),
@@ -122,10 +128,12 @@ pub fn endpoint_name(segment: &str) -> Result<EndpointName, InvalidRequest> {
 
 /// Parses and checks every header of the operation. All others are ignored, and not forwarded.
 pub fn parse(request: &HeaderMap) -> Result<Asked, InvalidRequest> {
-    let target_model = request.get(&headers::TARGET_MODEL).ok_or(InvalidRequest::NoTargetModel)?;
-    let mut forwarded = vec![(headers::TARGET_MODEL.clone(), target_model.clone())];
-    let target_model = name(text(target_model, "targetModel")?, "targetModel")?;
-
+    let mut forwarded = Vec::new();
+    let mut target_model = None;
+    if let Some(model) = request.get(&headers::TARGET_MODEL) {
+        target_model = Some(name(text(model, "targetModel")?, "targetModel")?);
+        forwarded.push((headers::TARGET_MODEL.clone(), model.clone()));
+    }
     let mut target_variant = None;
     if let Some(variant) = request.get(&headers::TARGET_VARIANT) {
         target_variant = Some(name(text(variant, "targetVariant")?, "targetVariant")?);

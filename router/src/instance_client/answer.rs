@@ -1,13 +1,12 @@
 //! The answer of an instance, from its head to its end.
 
 use super::connection::EndOfStream;
-use crate::config::InstanceConfig;
 use awc::{
     ClientResponse,
     error::PayloadError,
     http::{
         StatusCode,
-        header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
+        header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING},
     },
 };
 use bytes::Bytes;
@@ -46,17 +45,21 @@ impl fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub(super) fn new(
+    pub(crate) fn new(
         response: ClientResponse,
         end_of_stream: EndOfStream,
-        config: &InstanceConfig,
+        max_bytes: u64,
+        max_silence: Duration,
     ) -> Self {
-        let InstanceConfig { max_answer_bytes: max_bytes, answer_idle: max_silence, .. } = *config;
         Self { response, end_of_stream, max_bytes, max_silence }
     }
 
     pub fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
     }
 
     pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {

@@ -62,7 +62,7 @@ impl Clients {
 impl Inner {
     fn client(&self) -> awc::Client {
         let InstanceConfig { connect_timeout, keep_alive, .. } = self.config;
-        client(connect_timeout, keep_alive, &self.end_of_stream)
+        client(Connector::new(self.end_of_stream.clone()), connect_timeout, keep_alive)
     }
 }
 
@@ -76,13 +76,13 @@ async fn sweep(clients: Weak<Inner>) {
     }
 }
 
-pub(super) fn client(
+pub(crate) fn client(
+    connector: Connector,
     connect_timeout: Duration,
     keep_alive: Duration,
-    end_of_stream: &EndOfStream,
 ) -> awc::Client {
     let connector = awc::Connector::new()
-        .connector(Connector::new(end_of_stream.clone()))
+        .connector(connector)
         // In flight is bounded where invocations come in, not by a hidden queue here.
         .limit(0)
         .timeout(connect_timeout)

@@ -4,7 +4,7 @@
 //! closed in the middle. A chunked answer that broke off would so be passed on as if it were
 //! whole. Hence each connection notes here that a read met the end; whoever polled looks.
 
-use crate::sockets::notice_loss;
+use crate::sockets::{INSTANCE_PATIENCE, notice_loss};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
 use actix_web::{
     dev::{Service, always_ready},
@@ -18,6 +18,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -42,11 +43,17 @@ impl EndOfStream {
 #[derive(Clone, Debug)]
 pub struct Connector {
     end_of_stream: EndOfStream,
+    patience: Duration,
 }
 
 impl Connector {
     pub fn new(end_of_stream: EndOfStream) -> Self {
-        Self { end_of_stream }
+        Self { end_of_stream, patience: INSTANCE_PATIENCE }
+    }
+
+    /// For a peer that may take nothing of what was sent for as long as `patience`.
+    pub fn patient(end_of_stream: EndOfStream, patience: Duration) -> Self {
+        Self { end_of_stream, patience }
     }
 }
 
@@ -59,12 +66,12 @@ impl Service<ConnectInfo<Uri>> for Connector {
 
     fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
         let connect = TcpConnector::default().service().call(info);
-        let end_of_stream = self.end_of_stream.clone();
+        let Self { end_of_stream, patience } = self.clone();
         Box::pin(async move {
             let (tcp, uri) = connect.await?.into_parts();
             // The last piece of a large body must not wait for an acknowledgement.
             tcp.set_nodelay(true).map_err(ConnectError::Io)?;
-            notice_loss(&tcp).map_err(ConnectError::Io)?;
+            notice_loss(&tcp, patience).map_err(ConnectError::Io)?;
             Ok(Connection::new(uri, Watched { tcp, end_of_stream }))
         })
     }

@@ -1,6 +1,9 @@
 //! Asks an instance under suspicion whether it is alive.
 
-use super::{clients::client, connection::EndOfStream};
+use super::{
+    clients::client,
+    connection::{Connector, EndOfStream},
+};
 use crate::sockets::is_own_lack;
 use awc::error::{ConnectError, SendRequestError};
 use std::{fmt, net::SocketAddr, time::Duration};
@@ -31,7 +34,8 @@ impl fmt::Debug for Prober {
 impl Prober {
     pub fn new(connect_timeout: Duration, patience: Duration) -> Self {
         // Always a new connection: an old one would say nothing of the instance's listener.
-        Self { client: client(connect_timeout, Duration::ZERO, &EndOfStream::default()), patience }
+        let connector = Connector::new(EndOfStream::default());
+        Self { client: client(connector, connect_timeout, Duration::ZERO), patience }
     }
 
     /// Alive is what answers `GET /ping` with 200, in time.

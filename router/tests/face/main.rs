@@ -1,10 +1,16 @@
 //! The router's HTTP face, before scripted instances that answer, die, stall or lie.
 
 mod instance;
+mod response_stream;
 mod router;
+mod store;
 mod requests;
 mod bodies;
 mod retries;
 mod answers;
+mod async_invocations;
 mod membership;
 mod process;
+mod signing;
+mod access;
+mod tls;

@@ -40,9 +40,11 @@ weight = 0.0
 /// A router with the endpoints `demo` (may repeat) and `once` (may not).
 pub(crate) struct Router {
     pub(crate) address: SocketAddr,
+    /// Where `--internal-listen` is bound.
+    pub(crate) internal_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
-    _endpoints: Option<tempfile::NamedTempFile>,
+    _files: Option<(tempfile::NamedTempFile, tempfile::TempDir)>,
 }
 
 impl Router {
@@ -51,7 +53,9 @@ impl Router {
         std::fs::write(endpoints.path(), ENDPOINTS).expect("writable");
         let path = endpoints.path().to_str().expect("UTF-8");
         let mut all = vec!["router", "--listen", "127.0.0.1:0", "--http-threads", "1"];
-        all.extend(["--endpoints", path]);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let records = folder.path().join("records.redb").display().to_string();
+        all.extend(["--endpoints", path, "--records", &records]);
         all.extend(flags);
         if !flags.contains(&"--lease-ms") {
             // Instances here send one heartbeat.
@@ -59,7 +63,7 @@ impl Router {
         }
         let flags = all.into_iter().map(OsString::from);
         let app = App::build(Config::read(flags).expect("valid flags")).await.expect("builds");
-        let address = app.address();
+        let (address, internal_address) = (app.address(), app.internal_address());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::task::spawn_local(async move {
             let stop = async {
@@ -68,12 +72,13 @@ impl Router {
             };
             app.run_until(stop).await.expect("runs");
         });
-        Self { address, stop: Some(stop), running: Some(running), _endpoints: Some(endpoints) }
+        let (stop, running) = (Some(stop), Some(running));
+        Self { address, internal_address, stop, running, _files: Some((endpoints, folder)) }
     }
 
     /// A router in a process of its own.
     pub(crate) fn of_process(address: SocketAddr) -> Self {
-        Self { address, stop: None, running: None, _endpoints: None }
+        Self { address, internal_address: None, stop: None, running: None, _files: None }
     }
 
     /// Starts a router with these instances in service.

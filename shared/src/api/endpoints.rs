@@ -29,6 +29,19 @@ pub struct Endpoint {
     pub name: EndpointName,
     #[serde(rename = "variant")]
     pub variants: Vec<Variant>,
+    /// Where asynchronous invocations leave what comes of them; without it, there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asynchronous: Option<Asynchronous>,
+}
+
+/// What SageMaker has in an `AsyncInferenceConfig`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asynchronous {
+    /// `s3://bucket/prefix`
+    pub output: String,
+    pub failure: Option<String>,
+    pub max_concurrent_per_instance: Option<usize>,
 }
 
 /// A weighted part of an endpoint. Until instances belong to variants, all of them serve it.

@@ -4,6 +4,8 @@
 //!
 //! - Limits are read anew at every tick: a group's limit may change while the process runs.
 //! - It only says how much must go; the model cache knows which models may.
+//! - A budget that was set takes the place of the configured one, and is obeyed as far as the limits
+//!   allow, as that one is.
 //!
 //! # When it dies
 //!
@@ -22,22 +24,35 @@ use std::time::Duration;
 /// the watermarks leave room for; reading it costs less than a millisecond.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+/// Sheds idle models. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Evictor {
+    actor: ActorRef<Message>,
+}
+
 /// What the evictor works with.
 #[derive(Debug)]
 pub struct EvictorParts {
     pub cache: ModelCache,
     pub probe: Box<dyn MemoryProbe>,
-    /// `--memory-budget`.
+    /// `--memory-budget`, until another one is set.
     pub configured_bytes: Option<u64>,
     /// What the process takes without models.
     pub idle_bytes: u64,
     pub metrics: MemoryMetrics,
 }
 
-/// Starts the evictor. It needs no handle: nobody asks it anything.
-pub async fn spawn(parts: EvictorParts, supervisor: ActorCell) -> Result<(), SpawnErr> {
-    Actor::spawn_linked(None, EvictorActor, parts, supervisor).await?;
-    Ok(())
+impl Evictor {
+    pub async fn spawn(parts: EvictorParts, supervisor: ActorCell) -> Result<Self, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, EvictorActor, parts, supervisor).await?;
+        Ok(Self { actor })
+    }
+
+    /// Sets how many bytes models may take, as `--memory-budget` does at the start.
+    pub fn set_budget(&self, bytes: u64) {
+        // A stopping evictor needs no budget.
+        let _ = self.actor.cast(Message::SetBudget { bytes });
+    }
 }
 
 // === Messages ===
@@ -47,6 +62,9 @@ enum Message {
     Tick,
     /// The allocator has given back what it kept for later.
     Purged,
+    SetBudget {
+        bytes: u64,
+    },
 }
 
 // === Actor ===
@@ -77,6 +95,7 @@ impl Actor for EvictorActor {
         match message {
             Message::Tick => state.tick(),
             Message::Purged => state.purged(),
+            Message::SetBudget { bytes } => state.set_budget(bytes),
         }
         Ok(())
     }
@@ -117,6 +136,11 @@ impl State {
             self.parts.cache.relieve(shed_bytes);
         }
     }
+
+    fn set_budget(&mut self, bytes: u64) {
+        self.parts.configured_bytes = Some(bytes);
+        self.tick();
+    }
 }
 
 #[cfg(test)]
@@ -152,11 +176,8 @@ mod tests {
         }
     }
 
-    /// Loads an idle model, shows an evictor these numbers, and says whether the model stayed.
-    async fn stays(used: &[u64]) -> bool {
-        let fixture = Fixture::new().await;
-        let model = fixture.model("a");
-        fixture.use_once(&model).await;
+    /// Starts an evictor with a budget of 3 MiB that is shown these numbers, and counts its looks.
+    async fn evictor(fixture: &Fixture, used: &[u64]) -> (Evictor, Arc<AtomicUsize>) {
         let n_looks = Arc::new(AtomicUsize::new(0));
         let used = used.iter().copied().collect();
         let parts = EvictorParts {
@@ -166,7 +187,16 @@ mod tests {
             idle_bytes: 0,
             metrics: MemoryMetrics::default(),
         };
-        spawn(parts, fixture.instance.supervisor()).await.unwrap();
+        let evictor = Evictor::spawn(parts, fixture.instance.supervisor()).await.unwrap();
+        (evictor, n_looks)
+    }
+
+    /// Loads an idle model, shows an evictor these numbers, and says whether the model stayed.
+    async fn stays(used: &[u64]) -> bool {
+        let fixture = Fixture::new().await;
+        let model = fixture.model("a");
+        fixture.use_once(&model).await;
+        let (_evictor, n_looks) = evictor(&fixture, used).await;
         while n_looks.load(Ordering::SeqCst) < 5 {
             tokio::task::yield_now().await;
         }
@@ -183,6 +213,32 @@ mod tests {
     #[tokio::test]
     async fn models_stay_when_the_allocator_gave_back_enough() {
         assert!(stays(&[LIMIT, LIMIT / 2]).await);
+    }
+
+    #[tokio::test]
+    async fn a_budget_that_is_set_sheds_what_is_above_it_and_stays_within_the_limit() {
+        let fixture = Fixture::new().await;
+        let (old, new) = (fixture.model("a"), fixture.model("b"));
+        fixture.use_once(&old).await;
+        fixture.use_once(&new).await;
+        let (evictor, n_looks) = evictor(&fixture, &[]).await;
+
+        evictor.set_budget(MIB);
+        while fixture.is_resident(&old) {
+            tokio::task::yield_now().await;
+        }
+        assert!(fixture.is_resident(&new));
+
+        let n_looks_before = n_looks.load(Ordering::SeqCst);
+        evictor.set_budget(2 * LIMIT);
+        while fixture.cache.budget_bytes() != LIMIT {
+            tokio::task::yield_now().await;
+        }
+        // The next looks are no return to what was configured.
+        while n_looks.load(Ordering::SeqCst) < n_looks_before + 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fixture.cache.budget_bytes(), LIMIT);
     }
 
     #[tokio::test]

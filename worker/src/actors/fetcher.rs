@@ -14,7 +14,7 @@
 //! stay as they are. Stopped in order, it also breaks off what is being downloaded.
 
 use crate::artifact::{
-    FetchError,
+    ArtifactVersion, FetchError, Otherwise,
     ingest::{Fetched, Ingest, STOPPING},
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
@@ -35,25 +35,49 @@ const MAX_WAITING: usize = 256;
 pub struct Fetcher {
     actor: ActorRef<Message>,
     permits: Arc<Semaphore>,
+    ingest: Ingest,
 }
 
 impl Fetcher {
     pub async fn spawn(ingest: Ingest, supervisor: ActorCell) -> Result<Self, SpawnErr> {
         // Unnamed: ractor's registry is global, and tests run many workers in one process.
-        let (actor, _) = Actor::spawn_linked(None, FetcherActor, ingest, supervisor).await?;
-        Ok(Self { actor, permits: Arc::new(Semaphore::new(MAX_WAITING)) })
+        let arguments = ingest.clone();
+        let (actor, _) = Actor::spawn_linked(None, FetcherActor, arguments, supervisor).await?;
+        Ok(Self { actor, permits: Arc::new(Semaphore::new(MAX_WAITING)), ingest })
     }
 
-    /// Returns the current version of an artifact, leased on disk.
+    /// Returns the current version of an artifact, leased on disk, or what may be given otherwise. Who
+    /// joins a fetch gets what its first caller may be given.
     ///
     /// Whoever stops waiting does not stop the fetch: the next one to ask gains from it.
-    pub async fn fetch(&self, address: ArtifactAddress) -> Result<Fetched, FetchError> {
+    pub async fn fetch(
+        &self,
+        address: ArtifactAddress,
+        otherwise: Otherwise,
+    ) -> Result<Fetched, FetchError> {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return Err(FetchError::Overloaded(address));
         };
         let asked = address.clone();
-        let answer = ractor::call!(self.actor, |reply| Message::Fetch { address, permit, reply });
+        let answer = ractor::call!(self.actor, |reply| {
+            Message::Fetch { address, otherwise, waiting: Waiting { reply, _permit: permit } }
+        });
         answer.unwrap_or(Err(FetchError::Interrupted(asked, STOPPING)))
+    }
+
+    /// Returns which version an address stands for now. Nothing is decided, so nobody is asked but
+    /// the store.
+    pub async fn locate(&self, address: &ArtifactAddress) -> Result<ArtifactVersion, FetchError> {
+        self.ingest.locate(address).await
+    }
+
+    /// Deletes artifacts from the disk, leased ones when their last lease is dropped.
+    pub fn discard(
+        &self,
+        is_to_go: impl Fn(&ArtifactAddress, &ArtifactVersion) -> bool + Send + 'static,
+    ) {
+        let ingest = self.ingest.clone();
+        tokio::spawn(async move { ingest.discard(is_to_go).await });
     }
 }
 
@@ -61,7 +85,7 @@ impl Fetcher {
 
 #[derive(Debug)]
 enum Message {
-    Fetch { address: ArtifactAddress, permit: OwnedSemaphorePermit, reply: Reply },
+    Fetch { address: ArtifactAddress, otherwise: Otherwise, waiting: Waiting },
     FetchFinished { address: ArtifactAddress, outcome: Result<Fetched, FetchError> },
 }
 
@@ -100,8 +124,8 @@ impl Actor for FetcherActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Fetch { address, permit, reply } => {
-                state.fetch(address, Waiting { reply, _permit: permit });
+            Message::Fetch { address, otherwise, waiting } => {
+                state.fetch(address, otherwise, waiting);
             }
             Message::FetchFinished { address, outcome } => state.fetch_finished(&address, &outcome),
         }
@@ -119,19 +143,20 @@ struct State {
 }
 
 /// A caller, and its place among [`MAX_WAITING`].
+#[derive(Debug)]
 struct Waiting {
     reply: Reply,
     _permit: OwnedSemaphorePermit,
 }
 
 impl State {
-    fn fetch(&mut self, address: ArtifactAddress, waiting: Waiting) {
+    fn fetch(&mut self, address: ArtifactAddress, otherwise: Otherwise, waiting: Waiting) {
         match self.flights.entry(address) {
             Entry::Occupied(mut flight) => flight.get_mut().push(waiting),
             Entry::Vacant(flight) => {
                 let address = flight.key().clone();
                 flight.insert(vec![waiting]);
-                self.start_fetch(address);
+                self.start_fetch(address, otherwise);
             }
         }
     }
@@ -153,12 +178,13 @@ impl State {
         }
     }
 
-    fn start_fetch(&self, address: ArtifactAddress) {
+    fn start_fetch(&self, address: ArtifactAddress, otherwise: Otherwise) {
         let (myself, ingest) = (self.myself.clone(), self.ingest.clone());
         let span = info_span!("fetch", %address);
         let flight = {
             let (ingest, address) = (ingest.clone(), address.clone());
-            tokio::spawn(async move { ingest.fetch(&address).await }.instrument(span))
+            let fetch = async move { ingest.fetch(&address, otherwise).await };
+            tokio::spawn(fetch.instrument(span))
         };
         tokio::spawn(async move {
             // A panic must come back too, or its callers would wait for ever.

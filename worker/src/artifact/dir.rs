@@ -187,9 +187,7 @@ fn failed(address: &ArtifactAddress, error: io::Error) -> FetchError {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             FetchError::NotFound(address.clone())
         }
-        io::ErrorKind::PermissionDenied => {
-            FetchError::Forbidden(address.clone(), "the file system denies it")
-        }
+        io::ErrorKind::PermissionDenied => FetchError::Denied(address.clone()),
         _ => FetchError::unavailable(address, error),
     }
 }

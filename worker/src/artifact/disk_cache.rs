@@ -12,7 +12,7 @@
 //! - What is counted as used covers everything below the folder, also what is being unpacked and
 //!   what is being deleted, or could not be; it never exceeds the budget.
 //! - Only this user can write into the folder: what others put there would be served as a model.
-//! - A leased artifact is never deleted.
+//! - A leased artifact is never deleted; one that is told to go goes with its last lease.
 //! - An artifact without a record does not survive a restart: after a power cut its files may be
 //!   full of holes. It serves before that, because waiting for the disk would slow every cold start.
 
@@ -28,7 +28,7 @@ use crate::policy::disk::victims;
 use parking_lot::{Condvar, Mutex};
 use record::Record;
 use shared::address::ArtifactAddress;
-use state::{State, Trash};
+use state::{Artifact, State, Trash};
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -38,6 +38,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
 /// What an artifact takes beside its files: its digest's folder, the one in it, and the record, a
@@ -100,7 +101,17 @@ impl ArtifactLease {
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut state = self.cache.state.lock();
-        state.release(&self.digest);
+        if !state.release(&self.digest) {
+            return;
+        }
+        let trash = self.cache.move_out(&mut state, vec![self.digest.clone()]);
+        drop(state);
+        let cache = Arc::clone(&self.cache);
+        // A lease may end on a thread that must not wait for a disk.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || cache.delete(trash))),
+            Err(_) => cache.delete(trash),
+        }
     }
 }
 
@@ -157,6 +168,29 @@ impl DiskCache {
         Some(lease)
     }
 
+    /// Leases the version of an artifact that was here last, whatever its store has now.
+    pub fn last(
+        self: &Arc<Self>,
+        address: &ArtifactAddress,
+    ) -> Option<(ArtifactVersion, ArtifactLease)> {
+        let mut state = self.state.lock();
+        let (digest, version) = state.last(address)?;
+        if !self.artifact_path(&digest).join(ARTIFACT).is_dir() {
+            return None;
+        }
+        let lease = self.lease(&mut state, digest)?;
+        Some((version, lease))
+    }
+
+    /// Deletes artifacts; those that are leased when their last lease is dropped. Blocks.
+    pub fn remove(&self, is_to_go: impl Fn(&ArtifactAddress, &ArtifactVersion) -> bool) {
+        let mut state = self.state.lock();
+        let idle = state.doom(|it| is_to_go(&it.address, &it.version));
+        let trash = self.move_out(&mut state, idle);
+        drop(state);
+        self.delete(trash);
+    }
+
     /// Begins an artifact that is to come: an empty folder.
     pub fn begin(self: &Arc<Self>) -> io::Result<Incoming> {
         let folder = self.incoming_path();
@@ -200,11 +234,12 @@ impl DiskCache {
     /// `reserved_bytes`, and leases it.
     fn keep(
         self: &Arc<Self>,
-        digest: String,
+        artifact: Artifact,
         folder: &Path,
         size_bytes: u64,
         reserved_bytes: u64,
     ) -> io::Result<ArtifactLease> {
+        let digest = record::digest(&artifact.address, &artifact.version);
         let mut state = self.state.lock();
         let target = self.artifact_path(&digest);
         // What is left of an artifact whose files somebody took away.
@@ -212,7 +247,7 @@ impl DiskCache {
         let had_remains = fs::rename(&target, &remains).is_ok();
         fs::rename(folder, target)?;
         state.used_bytes = state.used_bytes - reserved_bytes + size_bytes;
-        state.insert(&digest, size_bytes);
+        state.insert(&digest, artifact, size_bytes);
         let lease = self.lease(&mut state, digest).expect("it was just inserted");
         drop(state);
         if had_remains {

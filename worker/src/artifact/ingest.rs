@@ -1,10 +1,13 @@
 //! The story of one fetch: locate, then find on disk, or download and unpack in one pass.
 //!
+//! When the store does not give what it has, the version that came last is served from disk; only
+//! its definite "there is none" ends that.
+//!
 //! Whoever calls [`Ingest::fetch`] makes sure that one address is fetched once at a time
 //! (`actors/fetcher.rs` does).
 
 use super::{
-    ArtifactSource, ArtifactVersion, FetchError, Located,
+    ArtifactSource, ArtifactVersion, FetchError, Located, Otherwise, Standing,
     disk_cache::{ArtifactLease, DiskCache},
     unpack::{Limits, Packed, Room as _, UnpackError, unpack},
 };
@@ -38,6 +41,7 @@ pub struct Fetched {
     /// Holds the artifact on disk until it is dropped.
     pub lease: ArtifactLease,
     pub version: ArtifactVersion,
+    pub standing: Standing,
     /// Whether its bytes came over the network for this fetch.
     pub downloaded: bool,
     pub elapsed: Duration,
@@ -66,19 +70,42 @@ impl Ingest {
         Self { source, cache, limits, downloads, is_stopping: Arc::default() }
     }
 
-    /// Returns the current version of an artifact, as a folder on disk.
-    pub async fn fetch(&self, address: &ArtifactAddress) -> Result<Fetched, FetchError> {
+    /// Returns an artifact as a folder on disk: its current version, or what may be given otherwise.
+    pub async fn fetch(
+        &self,
+        address: &ArtifactAddress,
+        otherwise: Otherwise,
+    ) -> Result<Fetched, FetchError> {
         let started = Instant::now();
+        let mut outcome = Err(FetchError::Changed(address.clone()));
         for _ in 0..MAX_VERSIONS {
-            match self.fetch_current(address).await {
-                Err(FetchError::Changed(_)) => info!(%address, "artifact changed, fetching again"),
-                Err(error) => return Err(error),
-                Ok((lease, version, downloaded)) => {
-                    return Ok(Fetched { lease, version, downloaded, elapsed: started.elapsed() });
-                }
+            outcome = self.fetch_current(address).await;
+            if !matches!(outcome, Err(FetchError::Changed(_))) {
+                break;
             }
+            info!(%address, "artifact changed, fetching again");
         }
-        Err(FetchError::Changed(address.clone()))
+        let (lease, version, downloaded) = match outcome {
+            Ok(current) => current,
+            Err(error) => return self.last(address, error, otherwise),
+        };
+        let standing = Standing::Current;
+        Ok(Fetched { lease, version, standing, downloaded, elapsed: started.elapsed() })
+    }
+
+    /// Returns which version an address stands for now.
+    pub async fn locate(&self, address: &ArtifactAddress) -> Result<ArtifactVersion, FetchError> {
+        self.source.locate(address).await.map(Located::into_version)
+    }
+
+    /// Deletes artifacts from the disk, leased ones when their last lease is dropped.
+    pub async fn discard(
+        &self,
+        is_to_go: impl Fn(&ArtifactAddress, &ArtifactVersion) -> bool + Send + 'static,
+    ) {
+        let cache = Arc::clone(&self.cache);
+        // At a stop there is nobody to tell.
+        let _ = tokio::task::spawn_blocking(move || cache.remove(is_to_go)).await;
     }
 
     /// Makes a fetched artifact survive a restart. Takes as long as the disk does, so nobody
@@ -97,6 +124,20 @@ impl Ingest {
     /// Breaks off every download at its next byte: at its end a process waits for its threads.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the version that came last, if this failure leaves it standing.
+    fn last(
+        &self,
+        address: &ArtifactAddress,
+        error: FetchError,
+        otherwise: Otherwise,
+    ) -> Result<Fetched, FetchError> {
+        let Some(standing) = error.standing(otherwise) else { return Err(error) };
+        let Some((version, lease)) = self.cache.last(address) else { return Err(error) };
+        let etag = &version.etag;
+        warn!(%address, etag, error = %Chain(&error), "serving the last version from disk");
+        Ok(Fetched { lease, version, standing, downloaded: false, elapsed: Duration::ZERO })
     }
 
     async fn fetch_current(

@@ -166,7 +166,7 @@ fn failed<E: Error + Send + Sync + 'static>(
 ) -> FetchError {
     match error.raw_response().map(|response| response.status().as_u16()) {
         Some(404) => FetchError::NotFound(address.clone()),
-        Some(403) => FetchError::Forbidden(address.clone(), "the store denies it"),
+        Some(403) => FetchError::Denied(address.clone()),
         Some(412) => FetchError::Changed(address.clone()),
         // The SDK's errors say little without their context.
         _ => FetchError::unavailable(address, DisplayErrorContext(error).to_string()),

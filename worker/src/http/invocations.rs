@@ -4,7 +4,11 @@
 
 use super::{Face, error::HttpError};
 use crate::{
-    actors::{model_cache::Acquired, replica::InvokeError},
+    actors::{
+        model_cache::{Acquired, ModelCache},
+        replica::InvokeError,
+    },
+    artifact::OnDeleted,
     runtime::{ModelInput, ModelOutput},
 };
 use actix_web::{
@@ -14,7 +18,10 @@ use actix_web::{
 };
 use shared::{
     address::ArtifactAddress,
-    api::invocation::{ARTIFACT, CACHE, DEADLINE_MS, INVOCATION_ID, LOAD_MS},
+    api::invocation::{
+        ARTIFACT, CACHE, CACHE_DISABLED, CACHE_SETTING, DEADLINE_MS, INVOCATION_ID, LOAD_MS,
+        ON_DELETED, SERVE_STALE,
+    },
     telemetry::Chain,
 };
 use std::{
@@ -43,9 +50,12 @@ pub(super) async fn by_address(
         let _in_flight = accept(&face)?;
         let deadline = deadline(&request, &face)?;
         let address = address(&request)?;
+        let on_deleted = on_deleted(&request)?;
+        let is_single_use = has(&request, CACHE_SETTING, CACHE_DISABLED)?;
         let body = face.bodies.read(&request, body, deadline).await?;
         let input = input(&request, body)?;
-        let acquire = async || Ok(face.cache.acquire(&address).await?);
+        let _single_use = is_single_use.then(|| SingleUse::new(&face.cache, &address));
+        let acquire = async || Ok(face.cache.acquire_as(&address, on_deleted).await?);
         invoke(&face, &request, input, deadline, acquire).await
     })
     .await
@@ -159,6 +169,21 @@ fn address(request: &HttpRequest) -> Result<ArtifactAddress, HttpError> {
     text.parse().map_err(|error| HttpError::BadRequest(format!("header `{ARTIFACT}`: {error}")))
 }
 
+/// What the variant says about a model whose object was deleted.
+fn on_deleted(request: &HttpRequest) -> Result<OnDeleted, HttpError> {
+    let is_stale = has(request, ON_DELETED, SERVE_STALE)?;
+    Ok(if is_stale { OnDeleted::ServeStale } else { OnDeleted::Refuse })
+}
+
+/// Whether a header is there that has one value or is absent.
+fn has(request: &HttpRequest, name: &str, value: &str) -> Result<bool, HttpError> {
+    match header(request, name)? {
+        None => Ok(false),
+        Some(text) if text == value => Ok(true),
+        Some(_) => Err(HttpError::BadRequest(format!("header `{name}` is not `{value}`"))),
+    }
+}
+
 /// When the caller wants the head of the answer, at the latest when the configuration says.
 fn deadline(request: &HttpRequest, face: &Face) -> Result<Instant, HttpError> {
     let longest = Duration::from_secs(face.config.invocation_timeout_s);
@@ -173,6 +198,26 @@ fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<&'a str>, H
     let Some(value) = request.headers().get(name) else { return Ok(None) };
     let text = std::str::from_utf8(value.as_bytes());
     text.map(Some).map_err(|_| HttpError::BadRequest(format!("header `{name}` is not UTF-8")))
+}
+
+/// One invocation whose model shall not stay: however the invocation ends, the model leaves when
+/// nobody else holds it.
+#[derive(Debug)]
+struct SingleUse {
+    cache: ModelCache,
+    address: ArtifactAddress,
+}
+
+impl SingleUse {
+    fn new(cache: &ModelCache, address: &ArtifactAddress) -> Self {
+        Self { cache: cache.clone(), address: address.clone() }
+    }
+}
+
+impl Drop for SingleUse {
+    fn drop(&mut self) {
+        self.cache.discard(&self.address);
+    }
 }
 
 /// One invocation that is here; counted until dropped.

@@ -20,7 +20,8 @@ const MAX_SHOWN: usize = 8;
 
 #[derive(Clone, Debug)]
 pub(super) enum Found {
-    Echo,
+    /// What precedes its answers, if anything.
+    Echo(Option<PathBuf>),
     TorchScript(Box<TorchScript>),
 }
 
@@ -51,8 +52,9 @@ impl TorchScript {
 /// Decides who serves the folder `artifact`.
 pub(super) fn inspect(artifact: &Path) -> Result<Found, RuntimeError> {
     let manifest = Manifest::read(artifact)?;
-    if manifest.as_ref().is_some_and(|it| it.runtime == RuntimeName::Echo) {
-        return Ok(Found::Echo);
+    if let Some(echo) = manifest.as_ref().filter(|it| it.runtime == RuntimeName::Echo) {
+        let file = echo.file.as_deref().map(|name| existing_file(artifact, name));
+        return Ok(Found::Echo(file.transpose()?));
     }
     let names = root_names(artifact)?;
     if manifest.is_none() {
@@ -211,7 +213,11 @@ mod tests {
         let silent = ("manifold.toml", "");
         assert_eq!(file_of(&[silent, ("a.pt", "x"), ("code/inference.py", "")]), "a.pt");
         let echo = archive(&[("manifold.toml", "[model]\nruntime = 'echo'")]);
-        assert!(matches!(inspect(echo.path()), Ok(Found::Echo)));
+        assert!(matches!(inspect(echo.path()), Ok(Found::Echo(None))));
+        let named = ("manifold.toml", "[model]\nruntime = 'echo'\nfile = 'a.txt'");
+        let found = inspect(archive(&[named, ("a.txt", "x")]).path()).unwrap();
+        assert!(matches!(found, Found::Echo(Some(_))));
+        assert!(inspect(archive(&[named]).path()).is_err());
     }
 
     #[test]

@@ -1,20 +1,21 @@
 //! The S3 operations of the local store: checks that s3s-fs lacks, then s3s-fs.
 
 use super::{LocalStore, finish};
-use crate::store::{conditions::ReadConditions, names};
+use crate::store::{conditions::ReadConditions, names, regions};
 use s3s::{
     S3, S3Error, S3Request, S3Response, S3Result,
     dto::{
-        AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-        CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CopySource,
-        CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput,
-        CreateMultipartUploadOutput, DeleteBucketInput, DeleteBucketOutput, DeleteObjectInput,
-        DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, GetBucketLocationInput,
-        GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
-        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
-        ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
-        ListPartsInput, ListPartsOutput, PutObjectInput, PutObjectOutput, Range,
-        UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+        AbortMultipartUploadInput, AbortMultipartUploadOutput, BucketLocationConstraint,
+        CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CopyObjectInput,
+        CopyObjectOutput, CopySource, CreateBucketInput, CreateBucketOutput,
+        CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput,
+        DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+        DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
+        GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
+        ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput,
+        ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, PutObjectInput,
+        PutObjectOutput, Range, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
+        UploadPartOutput,
     },
     s3_error,
 };
@@ -28,11 +29,22 @@ impl S3 for LocalStore {
         &self,
         req: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
-        if names::bucket_path(&self.root, &req.input.bucket)?.is_dir() {
-            // As in us-east-1: whoever owns a bucket may create it again.
-            return Ok(S3Response::new(CreateBucketOutput::default()));
+        let bucket = req.input.bucket.clone();
+        let configuration = req.input.create_bucket_configuration.as_ref();
+        let constraint = configuration.and_then(|it| it.location_constraint.as_ref());
+        let region = regions::of_constraint(constraint.map(BucketLocationConstraint::as_str))?;
+        if names::bucket_path(&self.root, &bucket)?.is_dir() {
+            // In us-east-1, and only there, whoever owns a bucket may create it again.
+            if [region, &regions::of_bucket(&self.root, &bucket)?] != [regions::DEFAULT; 2] {
+                return Err(s3_error!(BucketAlreadyOwnedByYou));
+            }
+        } else {
+            // First, so that there is no bucket without its region.
+            regions::remember(&self.root, &bucket, region)?;
+            self.files.create_bucket(req).await?;
         }
-        self.files.create_bucket(req).await
+        let location = Some(format!("/{bucket}"));
+        Ok(S3Response::new(CreateBucketOutput { location }))
     }
 
     async fn delete_bucket(
@@ -43,7 +55,10 @@ impl S3 for LocalStore {
         if self.has_objects(&req.input.bucket).await? {
             return Err(s3_error!(BucketNotEmpty));
         }
-        self.files.delete_bucket(req).await
+        let bucket = req.input.bucket.clone();
+        let answer = self.files.delete_bucket(req).await?;
+        regions::forget(&self.root, &bucket);
+        Ok(answer)
     }
 
     async fn head_bucket(
@@ -51,7 +66,8 @@ impl S3 for LocalStore {
         req: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        self.files.head_bucket(req).await
+        let bucket_region = Some(regions::of_bucket(&self.root, &req.input.bucket)?);
+        Ok(S3Response::new(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() }))
     }
 
     async fn get_bucket_location(
@@ -59,7 +75,10 @@ impl S3 for LocalStore {
         req: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        self.files.get_bucket_location(req).await
+        let region = regions::of_bucket(&self.root, &req.input.bucket)?;
+        // S3 has no word for its first region.
+        let constraint = (region != regions::DEFAULT).then(|| region.into());
+        Ok(S3Response::new(GetBucketLocationOutput { location_constraint: constraint }))
     }
 
     async fn list_buckets(

@@ -1,8 +1,10 @@
 use super::*;
+use crate::{control::catalog::EndpointStatus, records::database::DatabaseRecords};
 use shared::api::endpoints::EndpointsFile;
 use std::collections::BTreeSet;
+use tempfile::TempDir;
 
-fn parse(toml: &str) -> Vec<Endpoint> {
+fn parse(toml: &str) -> Vec<file::Endpoint> {
     toml::from_str::<EndpointsFile>(toml).unwrap().endpoints
 }
 
@@ -16,16 +18,32 @@ fn endpoint(name: &str, variants: &[(&str, f64)]) -> String {
     format!("[[endpoint]]\nname = \"{name}\"\n{}", variants.collect::<String>())
 }
 
-async fn replace(toml: &str) -> Result<Endpoints, InvalidEndpoints> {
-    let endpoints = Endpoints::start(EndpointMetrics::default());
-    endpoints.replace(parse(toml)).await?;
-    Ok(endpoints)
+fn start(folder: &TempDir) -> Endpoints {
+    let records = DatabaseRecords::open(&folder.path().join("records.redb")).unwrap();
+    let settings = Settings {
+        account_id: "123456789012".to_owned(),
+        region: "us-east-1".to_owned(),
+        max_instances: 8,
+        max_records: 100,
+    };
+    Endpoints::start(Arc::new(records), settings, EndpointMetrics::default()).unwrap()
+}
+
+async fn with(toml: &str) -> (Endpoints, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoints = start(&folder);
+    endpoints.seed(parse(toml)).await.unwrap();
+    (endpoints, folder)
+}
+
+fn record(endpoints: &Endpoints) -> Arc<Endpoint> {
+    Arc::clone(endpoints.catalog().endpoint("demo").unwrap())
 }
 
 #[actix::test]
 async fn variants_are_picked_by_weight_unless_one_is_asked_for() {
     let toml = endpoint("demo", &[("a", 1.0), ("b", 1.0), ("never", 0.0)]);
-    let endpoints = replace(&toml).await.unwrap();
+    let (endpoints, _folder) = with(&toml).await;
     let demo = "demo".parse().unwrap();
 
     let picked: BTreeSet<String> =
@@ -38,7 +56,7 @@ async fn variants_are_picked_by_weight_unless_one_is_asked_for() {
 
 #[actix::test]
 async fn what_is_not_there_is_named() {
-    let endpoints = replace(&endpoint("demo", &[("a", 1.0)])).await.unwrap();
+    let (endpoints, _folder) = with(&endpoint("demo", &[("a", 1.0)])).await;
     let (demo, other) = ("demo".parse().unwrap(), "other".parse().unwrap());
     let missing = "b".parse().unwrap();
 
@@ -49,34 +67,52 @@ async fn what_is_not_there_is_named() {
 }
 
 #[actix::test]
-async fn endpoints_that_could_not_serve_are_refused() {
-    for (toml, expected) in [
-        (endpoint("d", &[("a", 1.0)]).repeat(2), "endpoint `d` is there twice"),
-        (endpoint("d", &[("a", 1.0), ("a", 1.0)]), "endpoint `d` has variant `a` twice"),
-        (endpoint("d", &[("a", 0.0)]), "endpoint `d` has no variant with a positive weight"),
-        (
-            endpoint("d", &[("a", -1.0)]),
-            "endpoint `d`: weight -1 is not a number from 0 to a billion",
-        ),
-        (
-            endpoint("d", &[("a", f64::INFINITY)]),
-            "endpoint `d`: weight inf is not a number from 0 to a billion",
-        ),
-    ] {
-        assert_eq!(replace(&toml).await.unwrap_err().to_string(), expected);
-    }
+async fn an_endpoint_without_weight_serves_only_those_who_name_a_variant() {
+    let (endpoints, _folder) = with(&endpoint("demo", &[("a", 0.0), ("b", 0.0)])).await;
+    let demo: EndpointName = "demo".parse().unwrap();
+    let error = endpoints.pick_variant(&demo, None).unwrap_err();
+    assert_eq!(error, PickError::NoVariant(demo.clone()));
+    assert!(endpoints.pick_variant(&demo, Some(&"b".parse().unwrap())).is_ok());
 }
 
 #[actix::test]
-async fn a_url_that_would_break_a_header_is_refused() {
-    let toml = endpoint("d", &[("a", 1.0)]).replace("s3://bucket/a/", "s3://bucket/a\\n/");
-    let error = replace(&toml).await.unwrap_err().to_string();
-    assert_eq!(error, "endpoint `d`: the model data URL holds control characters");
+async fn what_was_there_stays_as_it_is_when_the_file_comes_again() {
+    let (endpoints, _folder) = with(&endpoint("demo", &[("a", 1.0)])).await;
+    let before = record(&endpoints);
+    endpoints.seed(parse(&endpoint("demo", &[("b", 1.0)]))).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &record(&endpoints)));
 }
 
 #[actix::test]
-async fn a_refused_replacement_changes_nothing() {
-    let endpoints = replace(&endpoint("demo", &[("a", 1.0)])).await.unwrap();
-    endpoints.replace(parse(&endpoint("demo", &[("b", 0.0)]))).await.unwrap_err();
-    assert_eq!(endpoints.pick_variant(&"demo".parse().unwrap(), None).unwrap().name.as_str(), "a");
+async fn records_survive_a_restart() {
+    let (endpoints, folder) = with(&endpoint("demo", &[("a", 1.0)])).await;
+    let before = record(&endpoints);
+    drop(endpoints);
+    // The actor's thread ends once nobody can ask it, and then the file is free.
+    let reopened = || DatabaseRecords::open(&folder.path().join("records.redb")).is_ok();
+    crate::actors::membership::tests::eventually(reopened).await;
+    let endpoints = start(&folder);
+    assert_eq!(before, record(&endpoints));
+    assert!(endpoints.pick_variant(&"demo".parse().unwrap(), None).is_ok());
+}
+
+#[actix::test]
+async fn a_step_that_was_decided_on_an_older_record_is_not_taken() {
+    let (endpoints, _folder) = with(&endpoint("demo", &[("a", 1.0)])).await;
+    let old = record(&endpoints);
+    assert!(endpoints.settle(old.clone(), Step::Fail("x".to_owned())).await.unwrap());
+    assert!(!endpoints.settle(old, Step::Remove).await.unwrap());
+    assert_eq!(record(&endpoints).failure_reason.as_deref(), Some("x"));
+    assert_eq!(record(&endpoints).status, EndpointStatus::InService);
+}
+
+#[actix::test]
+async fn an_endpoint_that_is_gone_is_unknown_to_invocations() {
+    let (endpoints, _folder) = with(&endpoint("demo", &[("a", 1.0)])).await;
+    let mut changes = endpoints.changes();
+    assert!(endpoints.settle(record(&endpoints), Step::Remove).await.unwrap());
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert!(endpoints.catalog().endpoint("demo").is_none());
+    assert!(endpoints.pick_variant(&"demo".parse().unwrap(), None).is_err());
 }

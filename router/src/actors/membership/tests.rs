@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::deployment::Provision;
 use crate::{config::Config, metrics::PlacementMetrics};
 use clap::Parser as _;
 use std::net::SocketAddr;
@@ -47,13 +48,13 @@ async fn dead_address() -> SocketAddr {
 
 fn start(flags: &[&str]) -> (Membership, Placement) {
     let config = Config::parse_from(["router"].iter().chain(flags)).membership;
-    let placement = Placement::start(PlacementMetrics::default());
+    let placement = Placement::start(Provision::Pooled, PlacementMetrics::default());
     let membership = Membership::start(config, placement.clone(), MembershipMetrics::default());
     (membership, placement)
 }
 
 fn placed(placement: &Placement) -> Option<Arc<Instance>> {
-    placement.place("key", &[]).map(|place| place.instance)
+    placement.place(&"any".parse().unwrap(), "key", &[]).map(|place| place.instance)
 }
 
 #[actix::test]
@@ -61,7 +62,7 @@ async fn a_heartbeat_brings_an_instance_into_service() {
     let (membership, placement) = start(&[]);
     let lease = membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
     assert_eq!(lease.lease_ms, 3000);
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     let list = serde_json::to_value(membership.list().await.unwrap()).unwrap();
     assert_eq!(list[0]["instance"], "a");
     assert_eq!(list[0]["state"], "serving");
@@ -72,8 +73,8 @@ async fn a_heartbeat_brings_an_instance_into_service() {
 async fn an_instance_that_falls_silent_is_lost() {
     let (membership, placement) = start(&["--lease-ms", "50"]);
     membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
-    eventually(|| placement.n_instances() == 0).await;
+    eventually(|| placement.instances().len() == 1).await;
+    eventually(|| placement.instances().is_empty()).await;
     assert!(membership.list().await.unwrap().is_empty());
 }
 
@@ -83,7 +84,7 @@ async fn an_instance_that_says_goodbye_is_gone_at_once() {
     membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
     assert_eq!(membership.goodbye("a".parse().unwrap()).await, Ok(true));
     assert_eq!(membership.goodbye("a".parse().unwrap()).await, Ok(false));
-    eventually(|| placement.n_instances() == 0).await;
+    eventually(|| placement.instances().is_empty()).await;
 }
 
 #[actix::test]
@@ -91,9 +92,9 @@ async fn a_draining_instance_takes_nothing_new_but_stays_known() {
     let (membership, placement) = start(&[]);
     let serving = heartbeat("a", "1", dead_address().await);
     membership.heartbeat(serving.clone()).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     membership.heartbeat(Heartbeat { state: InstanceState::Draining, ..serving }).await.unwrap();
-    eventually(|| placement.n_instances() == 0).await;
+    eventually(|| placement.instances().is_empty()).await;
     assert_eq!(membership.list().await.unwrap().len(), 1);
 }
 
@@ -101,13 +102,13 @@ async fn a_draining_instance_takes_nothing_new_but_stays_known() {
 async fn a_suspect_that_refuses_connections_is_lost_long_before_its_lease_ends() {
     let (membership, placement) = start(&["--lease-ms", "3600000"]);
     membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     membership.suspect(&placed(&placement).unwrap());
-    eventually(|| placement.n_instances() == 0).await;
+    eventually(|| placement.instances().is_empty()).await;
 
     // It was only gone for a while: the next heartbeat brings it back.
     membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
 }
 
 #[actix::test]
@@ -115,9 +116,9 @@ async fn a_suspect_that_never_answers_is_lost_too() {
     let (membership, placement) = start(&["--lease-ms", "3600000", "--probe-timeout-ms", "20"]);
     let (_listener, address) = listener().await;
     membership.heartbeat(heartbeat("hung", "1", address)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     membership.suspect(&placed(&placement).unwrap());
-    eventually(|| placement.n_instances() == 0).await;
+    eventually(|| placement.instances().is_empty()).await;
 }
 
 #[actix::test]
@@ -125,7 +126,7 @@ async fn whoever_waits_for_a_lost_instance_learns_it() {
     let (membership, placement) = start(&["--lease-ms", "50"]);
     let serving = heartbeat("a", "1", dead_address().await);
     membership.heartbeat(serving.clone()).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     let instance = placed(&placement).unwrap();
     assert!(!instance.is_lost());
     // Also where it only drains: it may still owe answers.
@@ -134,7 +135,7 @@ async fn whoever_waits_for_a_lost_instance_learns_it() {
 
     let (membership, placement) = start(&["--lease-ms", "3600000"]);
     membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     let instance = placed(&placement).unwrap();
     membership.suspect(&instance);
     eventually(|| instance.is_lost()).await;
@@ -144,10 +145,10 @@ async fn whoever_waits_for_a_lost_instance_learns_it() {
 async fn an_instance_that_left_in_order_may_finish_what_it_has() {
     let (membership, placement) = start(&[]);
     membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     let instance = placed(&placement).unwrap();
     membership.goodbye("a".parse().unwrap()).await.unwrap();
-    eventually(|| placement.n_instances() == 0).await;
+    eventually(|| placement.instances().is_empty()).await;
     assert!(!instance.is_lost());
 }
 
@@ -155,7 +156,7 @@ async fn an_instance_that_left_in_order_may_finish_what_it_has() {
 async fn a_suspect_that_could_not_be_asked_is_not_lost() {
     let (membership, placement) = start(&["--lease-ms", "3600000"]);
     membership.heartbeat(heartbeat("a", "1", dead_address().await)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     let suspect = placed(&placement).unwrap();
     suspect.suspect();
     let unknown = Probed { instance: Arc::clone(&suspect), pulse: Pulse::Unknown };
@@ -171,7 +172,7 @@ async fn a_suspect_that_answers_is_cleared() {
     let (membership, placement) = start(&["--lease-ms", "3600000"]);
     let (listener, address) = listener().await;
     membership.heartbeat(heartbeat("a", "1", address)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     let suspect = placed(&placement).unwrap();
     membership.suspect(&suspect);
     assert!(suspect.is_suspect());
@@ -183,14 +184,14 @@ async fn a_suspect_that_answers_is_cleared() {
     probe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
 
     eventually(|| !suspect.is_suspect()).await;
-    assert_eq!(placement.n_instances(), 1);
+    assert_eq!(placement.instances().len(), 1);
 }
 
 #[actix::test]
 async fn a_restart_is_used_at_its_first_heartbeat_and_the_old_verdict_does_not_touch_it() {
     let (membership, placement) = start(&["--lease-ms", "3600000"]);
     membership.heartbeat(heartbeat("a", "old", dead_address().await)).await.unwrap();
-    eventually(|| placement.n_instances() == 1).await;
+    eventually(|| placement.instances().len() == 1).await;
     let old = placed(&placement).unwrap();
 
     let (_listener, address) = listener().await;

@@ -16,7 +16,7 @@ fn refused(kind: Option<ErrorKind>, status: u16, message: &str) -> (u16, &'stati
 fn of(error: &InvokeError, config: &Config) -> (u16, &'static str, Value) {
     let subject = Subject {
         endpoint: "demo".parse().unwrap(),
-        artifact: Some("s3://bucket/models/a.tar.gz".parse().unwrap()),
+        artifact: "s3://bucket/models/a.tar.gz".parse().unwrap(),
         config: &config.dispatch,
     };
     let error = ApiError::of_invoke(error, &subject, &config.identity);

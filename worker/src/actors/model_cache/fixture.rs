@@ -3,14 +3,18 @@
 use super::*;
 use crate::{
     actors::instance::Instance,
-    artifact::{dir::DirSource, disk_cache::DiskCache, ingest::Ingest, unpack::Limits},
+    artifact::{
+        ArtifactBytes, ArtifactSource, Located, dir::DirSource, disk_cache::DiskCache,
+        ingest::Ingest, unpack::Limits,
+    },
     compute::ComputeLimits,
-    runtime::{Footprint, Model, ModelInput, ModelOutput},
+    runtime::{Footprint, Model, ModelInput, ModelOutput, RuntimeError},
 };
+use shared::api::error::ErrorKind;
 use std::{
-    fs,
+    fs, future,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -70,35 +74,74 @@ impl Model for ScriptedModel {
     }
 }
 
+/// A folder of artifacts that may fall silent.
+#[derive(Debug)]
+struct Store {
+    folder: DirSource,
+    is_silent: AtomicBool,
+    n_opened: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl ArtifactSource for Store {
+    async fn locate(&self, address: &ArtifactAddress) -> Result<Located, FetchError> {
+        if self.is_silent.load(Ordering::SeqCst) {
+            future::pending::<()>().await;
+        }
+        self.folder.locate(address).await
+    }
+
+    async fn open(
+        &self,
+        address: &ArtifactAddress,
+        version: &ArtifactVersion,
+    ) -> Result<ArtifactBytes, FetchError> {
+        self.n_opened.fetch_add(1, Ordering::SeqCst);
+        self.folder.open(address, version).await
+    }
+}
+
 /// A model cache with a budget of 3 MiB and a folder of artifacts.
 pub(crate) struct Fixture {
     pub(crate) cache: ModelCache,
     pub(crate) instance: Instance,
     pub(crate) metrics: CacheMetrics,
     runtime: Arc<Scripted>,
+    store: Arc<Store>,
     artifacts: TempDir,
-    _disk: TempDir,
+    disk: TempDir,
 }
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        Self::with_age(Duration::from_secs(30)).await
+    }
+
+    /// A model cache whose stores are asked again at this age.
+    pub(crate) async fn with_age(max_age: Duration) -> Self {
         let (artifacts, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let instance = Instance::spawn().await.unwrap();
-        let source = Arc::new(DirSource::new(vec![artifacts.path().to_owned()]));
+        let folder = DirSource::new(vec![artifacts.path().to_owned()]);
+        let store = Arc::new(Store {
+            folder,
+            is_silent: AtomicBool::new(false),
+            n_opened: AtomicUsize::new(0),
+        });
         let cache = DiskCache::open(disk.path(), 100 * MIB).unwrap();
-        let ingest = Ingest::new(source, cache, Limits::DEFAULT, 4);
+        let ingest = Ingest::new(Arc::clone(&store) as _, cache, Limits::DEFAULT, 4);
         let (runtime, metrics) = (Arc::new(Scripted::default()), CacheMetrics::default());
         let parts = ModelCacheParts {
             fetcher: Fetcher::spawn(ingest, instance.supervisor()).await.unwrap(),
             runtime: Arc::clone(&runtime) as _,
             compute: Arc::new(Compute::new(COMPUTE, || {}).unwrap()),
             budget_bytes: 3 * MIB,
+            max_age,
             max_queued: MAX_QUEUED,
             metrics: metrics.clone(),
             replica_metrics: ReplicaMetrics::default(),
         };
         let cache = ModelCache::spawn(parts, instance.supervisor()).await.unwrap();
-        Self { cache, instance, metrics, runtime, artifacts, _disk: disk }
+        Self { cache, instance, metrics, runtime, store, artifacts, disk }
     }
 
     /// Publishes an artifact with a script.
@@ -107,6 +150,44 @@ impl Fixture {
         fs::create_dir_all(&path).unwrap();
         fs::write(path.join("script"), script).unwrap();
         ArtifactAddress::File { path }
+    }
+
+    /// Publishes an artifact as an archive, so that it comes onto the disk of the instance.
+    pub(crate) fn packed(&self, name: &str, script: &str) -> ArtifactAddress {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(script.len() as u64);
+        archive.append_data(&mut header, "script", script.as_bytes()).unwrap();
+        let (fresh, path) = (self.artifacts.path().join("fresh"), self.artifacts.path().join(name));
+        fs::write(&fresh, archive.into_inner().unwrap()).unwrap();
+        // As an upload does: a new object takes the old one's place.
+        fs::rename(fresh, &path).unwrap();
+        ArtifactAddress::File { path }
+    }
+
+    /// Where artifacts are published.
+    pub(crate) fn prefix(&self) -> String {
+        format!("file://{}/", self.artifacts.path().display())
+    }
+
+    pub(crate) fn delete(&self, name: &str) {
+        fs::remove_file(self.artifacts.path().join(name)).unwrap();
+    }
+
+    /// Lets the store answer no more, or again.
+    pub(crate) fn silence_store(&self, is_silent: bool) {
+        self.store.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+
+    /// Downloads that have begun.
+    pub(crate) fn n_opened(&self) -> usize {
+        self.store.n_opened.load(Ordering::SeqCst)
+    }
+
+    /// Artifacts on the instance's disk.
+    pub(crate) fn n_on_disk(&self) -> usize {
+        let count = |name| fs::read_dir(self.disk.path().join(name)).unwrap().count();
+        count("artifacts") + count("incoming")
     }
 
     /// Publishes an artifact of one MiB.
@@ -120,6 +201,10 @@ impl Fixture {
 
     pub(crate) fn is_resident(&self, address: &ArtifactAddress) -> bool {
         self.cache.snapshot.load().residents.contains_key(address)
+    }
+
+    pub(crate) fn n_revalidations(&self, outcome: Revalidation) -> u64 {
+        self.metrics.revalidations.get_or_create(&[("outcome", outcome)]).get()
     }
 
     /// Loads that have begun, and got as far as to ask for room.

@@ -2,10 +2,10 @@
 //!
 //! Runs in a task of its own and reports back once, also after a panic.
 
-use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE};
+use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE, resident::Resident};
 use crate::{
     actors::replica::{Replica, ReplicaParts},
-    artifact::ingest::Fetched,
+    artifact::{ArtifactVersion, Otherwise, Standing, ingest::Fetched},
     lease::Leases,
     runtime::{Footprint, Model},
 };
@@ -27,13 +27,20 @@ pub(super) struct LoadContext {
     /// One load constructs at a time: room is then reserved only for what is about to come, and
     /// invocations keep the other slots.
     pub(super) turn: Arc<Semaphore>,
+    /// Who may ask a store about a resident model.
+    pub(super) checks: Arc<Semaphore>,
+    /// Which new versions may be loaded beside old ones.
+    pub(super) refreshes: Arc<Semaphore>,
 }
 
 /// A model that has come into memory.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) replica: Replica,
-    pub(super) etag: String,
+    pub(super) version: ArtifactVersion,
+    pub(super) standing: Standing,
+    /// Since when its store has been asked for it.
+    pub(super) located: Instant,
     pub(super) elapsed: Duration,
     /// Released after the replica's own footprint counts.
     pub(super) reservation: Reservation,
@@ -61,12 +68,47 @@ impl From<NoRoom> for AcquireError {
 pub(super) async fn load(
     context: LoadContext,
     address: ArtifactAddress,
+    otherwise: Otherwise,
     known: Option<Footprint>,
 ) -> Result<Loaded, AcquireError> {
     let started = Instant::now();
-    let fetched = context.parts.fetcher.fetch(address.clone()).await?;
-    context.parts.metrics.fetch.0.observe(started.elapsed());
+    let fetched = fetch(&context, &address, otherwise).await?;
+    bring(context, address, fetched, known, started).await
+}
 
+/// Brings the version into memory that follows a resident one; `None` if there is no other.
+pub(super) async fn refresh(
+    context: LoadContext,
+    address: ArtifactAddress,
+    resident: Arc<Resident>,
+) -> Result<Option<Loaded>, AcquireError> {
+    let started = Instant::now();
+    let fetched = fetch(&context, &address, Otherwise::Nothing).await?;
+    if fetched.version == resident.version {
+        return Ok(None);
+    }
+    // What the old one takes says little of the new one.
+    bring(context, address, fetched, None, started).await.map(Some)
+}
+
+async fn fetch(
+    context: &LoadContext,
+    address: &ArtifactAddress,
+    otherwise: Otherwise,
+) -> Result<Fetched, AcquireError> {
+    let started = Instant::now();
+    let fetched = context.parts.fetcher.fetch(address.clone(), otherwise).await?;
+    context.parts.metrics.fetch.0.observe(started.elapsed());
+    Ok(fetched)
+}
+
+async fn bring(
+    context: LoadContext,
+    address: ArtifactAddress,
+    fetched: Fetched,
+    known: Option<Footprint>,
+    started: Instant,
+) -> Result<Loaded, AcquireError> {
     let resident_bytes = estimate(&context, &fetched).await?;
     let expected = known.unwrap_or(Footprint { resident_bytes, workspace_bytes: 0 });
     let (turn, reservation) = take_turn(&context, expected).await?;
@@ -77,8 +119,9 @@ pub(super) async fn load(
     drop(turn);
 
     let replica = start(&context, &address, model).await.map_err(|_| AcquireError::Stopping)?;
-    let etag = fetched.version.etag.clone();
-    Ok(Loaded { replica, etag, elapsed: started.elapsed(), reservation })
+    let Fetched { version, standing, .. } = fetched;
+    let elapsed = started.elapsed();
+    Ok(Loaded { replica, version, standing, located: started, elapsed, reservation })
 }
 
 /// Waits for the load's turn and for room. While only room is missing, others have their turn: a

@@ -1,19 +1,28 @@
 //! The model cache's state, and what it does with each message.
 
+mod leaving;
 mod room;
+mod versions;
+
+pub(super) use versions::Refreshed;
 
 use super::{
-    AcquireError, Acquired, MAX_LOADS, Message, ModelCacheParts, Published, Reply, ReserveReply,
-    Snapshot,
+    AcquireError, Acquired, MAX_CHECKS, MAX_LOADS, MAX_REFRESHES, Message, ModelCacheParts,
+    Published, Reply, ReserveReply, Snapshot,
     load::{self, LoadContext, Loaded, Reservation},
+    resident::Resident,
 };
-use crate::{actors::replica::Replica, runtime::Footprint};
+use crate::{
+    actors::replica::Replica,
+    artifact::{FetchError, OnDeleted, Otherwise, Standing},
+    lease::Leases,
+    runtime::Footprint,
+};
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use shared::{address::ArtifactAddress, api::error::ErrorKind, telemetry::Chain};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Weak},
-    time::Duration,
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -38,20 +47,40 @@ pub(super) struct State {
     promised: VecDeque<(Reservation, ReserveReply)>,
     /// What each artifact took the last time it was resident: the next load reserves that.
     known: HashMap<ArtifactAddress, Footprint>,
+    /// What somebody wants served even if its object is deleted.
+    wanted_stale: HashSet<ArtifactAddress>,
 }
 
 enum Slot {
     Loading(Waiting),
-    Resident(Replica),
+    Resident(Held),
+}
+
+/// A resident model, and what only the cache knows of it.
+struct Held {
+    resident: Arc<Resident>,
+    /// Whether it leaves as soon as it is idle.
+    is_leaving: bool,
+    /// Whether a new version is being loaded beside it.
+    is_refreshing: bool,
+    /// The version that did not come in its place.
+    failed: Option<versions::FailedVersion>,
 }
 
 /// Who waits for a load.
 #[derive(Default)]
 struct Waiting {
-    /// Each since then.
-    callers: Vec<(Instant, Reply)>,
+    callers: Vec<Caller>,
     /// Who wants the artifact gone: heard once it is there, or did not come.
     unloads: Vec<RpcReplyPort<()>>,
+    /// Whether it leaves as soon as it has served those that wait.
+    leaves: bool,
+}
+
+struct Caller {
+    since: Instant,
+    on_deleted: OnDeleted,
+    reply: Reply,
 }
 
 impl State {
@@ -64,7 +93,14 @@ impl State {
         parts.metrics.budget_bytes.set(budget_bytes.cast_signed());
         let (idle, turn) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(1)));
         let state = Self {
-            context: LoadContext { cache: myself, parts, idle, turn },
+            context: LoadContext {
+                cache: myself,
+                parts,
+                idle,
+                turn,
+                checks: Arc::new(Semaphore::new(MAX_CHECKS)),
+                refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
+            },
             snapshot,
             slots: HashMap::new(),
             budget_bytes,
@@ -72,19 +108,34 @@ impl State {
             leaving_bytes: 0,
             promised: VecDeque::new(),
             known: HashMap::new(),
+            wanted_stale: HashSet::new(),
         };
         state.publish();
         state
     }
 
-    pub(super) fn acquire(&mut self, address: ArtifactAddress, reply: Reply) {
+    pub(super) fn acquire(
+        &mut self,
+        address: ArtifactAddress,
+        on_deleted: OnDeleted,
+        reply: Reply,
+    ) {
+        if on_deleted == OnDeleted::ServeStale {
+            self.want_stale(address.clone());
+        }
+        let caller = Caller { since: Instant::now(), on_deleted, reply };
         match self.slots.get_mut(&address) {
-            Some(Slot::Loading(waiting)) => waiting.join(reply, self.context.parts.max_queued),
-            Some(Slot::Resident(replica)) if let Some(acquired) = lease(replica, None) => {
-                answer(reply, Ok(acquired));
+            Some(Slot::Loading(waiting)) => waiting.join(caller, self.context.parts.max_queued),
+            Some(Slot::Resident(held)) if !held.resident.serves(on_deleted) => {
+                answer(caller.reply, Err(FetchError::NotFound(address).into()));
+            }
+            Some(Slot::Resident(held))
+                if let Some(acquired) = held.resident.lease(on_deleted, None) =>
+            {
+                answer(caller.reply, Ok(acquired));
             }
             // Absent, or just dead: then the news is under way.
-            Some(Slot::Resident(_)) | None => self.start_load(address, reply),
+            Some(Slot::Resident(_)) | None => self.start_load(address, caller),
         }
     }
 
@@ -102,63 +153,47 @@ impl State {
                 // The slot stays empty, so that the next invocation tries again.
                 self.context.parts.metrics.failed_loads.inc();
                 log_failure(address, &error);
-                for (_, reply) in waiting.callers {
-                    answer(reply, Err(error.clone()));
+                for caller in waiting.callers {
+                    answer(caller.reply, Err(error.clone()));
                 }
                 for reply in waiting.unloads {
                     // It is gone, as was asked; who asked may be, too.
                     let _ = reply.send(());
                 }
+                let is_deleted = matches!(error, AcquireError::Fetch(FetchError::NotFound(_)));
+                let is_wanted = self.wanted_stale.contains(address);
+                if waiting.leaves || is_deleted && !is_wanted {
+                    self.discard_files(address);
+                }
             }
         }
-    }
-
-    pub(super) fn unload(&mut self, address: &ArtifactAddress, reply: RpcReplyPort<()>) {
-        let replica = match self.slots.get_mut(address) {
-            Some(Slot::Loading(waiting)) => return waiting.unloads.push(reply),
-            Some(Slot::Resident(replica)) if replica.leases().close_unless_pinned() => {
-                replica.clone()
-            }
-            // Absent, or somebody else needs it still. Who asked may be gone.
-            Some(Slot::Resident(_)) | None => return reply.send(()).unwrap_or(()),
-        };
-        let idle = Arc::clone(&self.context.idle);
-        self.forget(address, &replica);
-        let size_bytes = replica.footprint().resident_bytes;
-        self.leaving_bytes += size_bytes;
-        let cache = self.context.cache.clone();
-        tokio::spawn(async move {
-            wait_until_idle(&replica, &idle).await;
-            replica.unload().await;
-            // Neither a stopping cache nor a caller that hung up needs to know.
-            let _ = cache.cast(Message::UnloadFinished { size_bytes });
-            let _ = reply.send(());
-        });
     }
 
     pub(super) fn replica_died(&mut self, actor: ActorId, error: &ActorProcessingErr) {
         error!(%error, "replica died");
         self.context.parts.metrics.died_replicas.inc();
         // Absent if somebody has asked for the artifact since, and so begun to load it anew.
-        let dead = self.replicas().find(|(_, replica)| replica.id() == actor.into());
+        let dead = self.residents().find(|(_, resident)| resident.replica.id() == actor.into());
         if let Some(address) = dead.map(|(address, _)| address.clone()) {
             self.slots.remove(&address);
             self.publish();
         }
     }
 
-    fn start_load(&mut self, address: ArtifactAddress, reply: Reply) {
-        let n_loads = self.slots.len() - self.replicas().count();
+    fn start_load(&mut self, address: ArtifactAddress, caller: Caller) {
+        let n_loads = self.slots.len() - self.residents().count();
         if n_loads >= MAX_LOADS {
-            return answer(reply, Err(AcquireError::Overloaded));
+            return answer(caller.reply, Err(AcquireError::Overloaded));
         }
-        let waiting = Waiting { callers: vec![(Instant::now(), reply)], ..Waiting::default() };
+        let waiting = Waiting { callers: vec![caller], ..Waiting::default() };
         self.slots.insert(address.clone(), Slot::Loading(waiting));
         self.publish();
         let cache = self.context.cache.clone();
         let span = info_span!("load", %address);
         let known = self.known.get(&address).copied();
-        let load = load::load(self.context.clone(), address.clone(), known);
+        let is_wanted_stale = self.wanted_stale.contains(&address);
+        let otherwise = if is_wanted_stale { Otherwise::Orphan } else { Otherwise::Last };
+        let load = load::load(self.context.clone(), address.clone(), otherwise, known);
         let load = tokio::spawn(load.instrument(span));
         tokio::spawn(async move {
             // A panic must come back too, or its callers would wait for ever.
@@ -169,25 +204,44 @@ impl State {
     }
 
     fn became_resident(&mut self, address: &ArtifactAddress, loaded: Loaded, waiting: Waiting) {
-        let Loaded { replica, etag, elapsed, reservation } = loaded;
-        let footprint = replica.footprint();
+        let footprint = loaded.replica.footprint();
         info!(
-            %address, etag, size_bytes = footprint.resident_bytes,
+            %address, etag = loaded.version.etag, size_bytes = footprint.resident_bytes,
             workspace_bytes = footprint.workspace_bytes,
-            elapsed_ms = elapsed.as_millis(), "loaded"
+            elapsed_ms = loaded.elapsed.as_millis(), "loaded"
         );
-        self.slots.insert(address.clone(), Slot::Resident(replica.clone()));
-        drop(reservation);
+        let resident = self.install(address, loaded);
         // Leases first: what was just loaded for someone must not be shed before it served.
-        for (since, reply) in waiting.callers {
-            let acquired = lease(&replica, Some(since.elapsed()));
-            answer(reply, acquired.ok_or(AcquireError::LoadPanicked));
+        for Caller { since, on_deleted, reply } in waiting.callers {
+            let acquired = resident.lease(on_deleted, Some(since.elapsed()));
+            let missing = if resident.serves(on_deleted) {
+                AcquireError::LoadPanicked
+            } else {
+                FetchError::NotFound(address.clone()).into()
+            };
+            answer(reply, acquired.ok_or(missing));
         }
         self.publish();
         for reply in waiting.unloads {
             self.unload(address, reply);
         }
+        if waiting.leaves {
+            self.discard(address.clone());
+        }
         self.shed_surplus();
+    }
+
+    /// Puts a model that was loaded into its slot, where it counts instead of its reservation. Other
+    /// versions leave the disk: none of them is ever served again.
+    fn install(&mut self, address: &ArtifactAddress, loaded: Loaded) -> Arc<Resident> {
+        let Loaded { replica, version, standing, located, reservation, .. } = loaded;
+        self.discard_files_but(address, &version);
+        let max_age = self.context.parts.max_age;
+        let resident = Arc::new(Resident::new(replica, version, located, max_age));
+        resident.set_orphan(standing == Standing::Orphan);
+        self.slots.insert(address.clone(), Slot::Resident(Held::new(Arc::clone(&resident))));
+        drop(reservation);
+        resident
     }
 
     /// Takes a replica out of the slots and the snapshot, and remembers what it took.
@@ -200,49 +254,41 @@ impl State {
         self.publish();
     }
 
-    fn replicas(&self) -> impl Iterator<Item = (&ArtifactAddress, &Replica)> {
+    fn residents(&self) -> impl Iterator<Item = (&ArtifactAddress, &Arc<Resident>)> {
         self.slots.iter().filter_map(|(address, slot)| match slot {
-            Slot::Resident(replica) => Some((address, replica)),
+            Slot::Resident(held) => Some((address, &held.resident)),
             Slot::Loading(_) => None,
         })
     }
 
     fn publish(&self) {
         let residents: HashMap<_, _> =
-            self.replicas().map(|(address, replica)| (address.clone(), replica.clone())).collect();
+            self.residents().map(|(address, it)| (address.clone(), Arc::clone(it))).collect();
         let budget_bytes = self.budget_bytes;
         self.snapshot.store(Arc::new(Published { residents, budget_bytes }));
     }
 }
 
-/// Takes a lease for a caller of the cache. A replica that died gives none.
-fn lease(replica: &Replica, waited: Option<Duration>) -> Option<Acquired> {
-    let lease = replica.leases().lease()?;
-    Some(Acquired { replica: replica.clone(), lease, waited })
+impl Held {
+    fn new(resident: Arc<Resident>) -> Self {
+        Self { resident, is_leaving: false, is_refreshing: false, failed: None }
+    }
+
+    fn leases(&self) -> &Leases {
+        self.resident.replica.leases()
+    }
 }
 
 impl Waiting {
     /// Lets a caller wait too, if not too many do already.
-    fn join(&mut self, reply: Reply, max_waiting: usize) {
+    fn join(&mut self, caller: Caller, max_waiting: usize) {
         // Callers that gave up hold nothing any more.
-        self.callers.retain(|(_, reply)| !reply.is_closed());
+        self.callers.retain(|it| !it.reply.is_closed());
         if self.callers.len() < max_waiting {
-            self.callers.push((Instant::now(), reply));
+            self.callers.push(caller);
         } else {
-            answer(reply, Err(AcquireError::QueueFull(max_waiting)));
+            answer(caller.reply, Err(AcquireError::QueueFull(max_waiting)));
         }
-    }
-}
-
-async fn wait_until_idle(replica: &Replica, idle: &Notify) {
-    loop {
-        let notified = idle.notified();
-        tokio::pin!(notified);
-        notified.as_mut().enable();
-        if replica.leases().count() == 0 {
-            return;
-        }
-        notified.await;
     }
 }
 

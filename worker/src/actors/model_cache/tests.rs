@@ -4,7 +4,11 @@ use super::{
     fixture::{Fixture, MAX_QUEUED, MIB},
     *,
 };
+use shared::api::error::ErrorKind;
 use tokio::time::Instant;
+
+mod leaving;
+mod versions;
 
 #[tokio::test]
 async fn concurrent_acquires_share_one_load() {

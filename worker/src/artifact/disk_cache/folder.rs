@@ -1,6 +1,6 @@
 //! The cache's folder before anybody uses it: whose it is, and what an earlier run left in it.
 
-use super::{OpenError, record};
+use super::{OpenError, record, state::Artifact};
 use std::{
     fs::{self, DirBuilder},
     io,
@@ -48,18 +48,19 @@ pub(super) fn discard(path: &Path) -> bool {
     }
 }
 
-/// Returns digest and size of the artifacts that an earlier run left, the longest unused first, and
-/// deletes what has no valid record.
-pub(super) fn found(artifacts: &Path) -> io::Result<Vec<(String, u64)>> {
+/// Returns the artifacts that an earlier run left, with digest and size, the longest unused first,
+/// and deletes what has no valid record.
+pub(super) fn found(artifacts: &Path) -> io::Result<Vec<(String, Artifact, u64)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(artifacts)? {
         let path = entry?.path();
         match record::read(&path) {
-            Some((digest, record, used)) => found.push((used, digest, record.unpacked_bytes)),
+            Some((digest, record, used)) => found.push((used, digest, record)),
             None if path.is_dir() => fs::remove_dir_all(&path)?,
             None => fs::remove_file(&path)?,
         }
     }
-    found.sort();
-    Ok(found.into_iter().map(|(_, digest, size_bytes)| (digest, size_bytes)).collect())
+    found.sort_by_key(|(used, ..)| *used);
+    let found = found.into_iter();
+    Ok(found.map(|(_, digest, it)| (digest, it.artifact(), it.unpacked_bytes)).collect())
 }

@@ -1,6 +1,6 @@
 //! An artifact on its way into the cache: a folder, and the room that is reserved for it.
 
-use super::{ArtifactLease, DiskCache, FRAME_BYTES, folder, record};
+use super::{ArtifactLease, DiskCache, FRAME_BYTES, folder, state::Artifact};
 use crate::artifact::{
     ArtifactVersion,
     unpack::{NoRoom, Room},
@@ -40,9 +40,9 @@ impl Incoming {
         version: &ArtifactVersion,
         size_bytes: u64,
     ) -> io::Result<ArtifactLease> {
-        let digest = record::digest(address, version);
+        let artifact = Artifact { address: address.clone(), version: version.clone() };
         let whole_bytes = size_bytes.saturating_add(FRAME_BYTES);
-        let lease = self.cache.keep(digest, &self.folder, whole_bytes, self.reserved_bytes)?;
+        let lease = self.cache.keep(artifact, &self.folder, whole_bytes, self.reserved_bytes)?;
         // The cache counts the artifact itself from here on.
         self.reserved_bytes = 0;
         Ok(lease)

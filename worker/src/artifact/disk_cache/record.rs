@@ -1,5 +1,6 @@
 //! What an artifact in the cache is: a small JSON file beside its folder.
 
+use super::state::Artifact;
 use crate::artifact::{ArtifactVersion, unpack::ARTIFACT};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -52,6 +53,10 @@ impl Record {
         file.sync_all()?;
         fs::rename(&fresh, above.join(RECORD))?;
         File::open(above)?.sync_all()
+    }
+
+    pub(super) fn artifact(&self) -> Artifact {
+        Artifact { address: self.address.clone(), version: self.version() }
     }
 
     fn version(&self) -> ArtifactVersion {

@@ -1,6 +1,7 @@
 //! What is counted: artifacts, their leases, and the bytes that are used.
 
-use crate::policy::disk::Candidate;
+use crate::{artifact::ArtifactVersion, policy::disk::Candidate};
+use shared::address::ArtifactAddress;
 use std::{collections::HashMap, path::PathBuf};
 use tracing::info;
 
@@ -14,13 +15,23 @@ pub(super) struct State {
     artifacts: HashMap<String, Kept>,
 }
 
+/// What lies in a folder of the cache.
+#[derive(Clone, Debug)]
+pub(super) struct Artifact {
+    pub(super) address: ArtifactAddress,
+    pub(super) version: ArtifactVersion,
+}
+
 #[derive(Debug)]
 struct Kept {
+    artifact: Artifact,
     size_bytes: u64,
     last_use: u64,
     n_leases: usize,
     /// Whether it could not be moved away: it is no use to try again.
     is_stuck: bool,
+    /// Whether it goes with its last lease.
+    is_doomed: bool,
 }
 
 /// An artifact that has left the state, and waits in `incoming` to be deleted.
@@ -32,12 +43,12 @@ pub(super) struct Trash {
 
 impl State {
     /// The state of a cache in which these artifacts lie, the longest unused first.
-    pub(super) fn of(found: Vec<(String, u64)>) -> Self {
+    pub(super) fn of(found: Vec<(String, Artifact, u64)>) -> Self {
         let mut state = Self::default();
-        for (digest, size_bytes) in found {
+        for (digest, artifact, size_bytes) in found {
             state.n_uses += 1;
             state.used_bytes += size_bytes;
-            state.insert(&digest, size_bytes);
+            state.insert(&digest, artifact, size_bytes);
         }
         state
     }
@@ -59,12 +70,36 @@ impl State {
         Some(())
     }
 
-    pub(super) fn release(&mut self, digest: &str) {
+    /// Returns whether the artifact shall go now.
+    pub(super) fn release(&mut self, digest: &str) -> bool {
         let kept = self.artifacts.get_mut(digest);
         debug_assert!(kept.is_some(), "a leased artifact stays");
-        if let Some(kept) = kept {
-            kept.n_leases -= 1;
+        let Some(kept) = kept else { return false };
+        kept.n_leases -= 1;
+        kept.is_doomed && kept.n_leases == 0
+    }
+
+    /// The version of an address that was used last, unless it is to go.
+    pub(super) fn last(&self, address: &ArtifactAddress) -> Option<(String, ArtifactVersion)> {
+        let versions = self.artifacts.iter();
+        let versions =
+            versions.filter(|(_, kept)| kept.artifact.address == *address && !kept.is_doomed);
+        let last = versions.max_by_key(|(_, kept)| kept.last_use);
+        last.map(|(digest, kept)| (digest.clone(), kept.artifact.version.clone()))
+    }
+
+    /// Returns what is to go and can now; what is leased goes with its last lease.
+    pub(super) fn doom(&mut self, is_to_go: impl Fn(&Artifact) -> bool) -> Vec<String> {
+        let mut idle = Vec::new();
+        for (digest, kept) in &mut self.artifacts {
+            if is_to_go(&kept.artifact) {
+                kept.is_doomed = true;
+                if kept.n_leases == 0 {
+                    idle.push(digest.clone());
+                }
+            }
         }
+        idle
     }
 
     /// How many bytes must go before `needed_bytes` fit.
@@ -90,12 +125,14 @@ impl State {
     }
 
     /// Adds an artifact whose bytes are counted already.
-    pub(super) fn insert(&mut self, digest: &str, size_bytes: u64) {
+    pub(super) fn insert(&mut self, digest: &str, artifact: Artifact, size_bytes: u64) {
         let old = self.artifacts.remove(digest);
         // Its files were taken away; its leases go on, and are given back one day.
         let n_leases = old.as_ref().map_or(0, |old| old.n_leases);
         self.used_bytes -= old.map_or(0, |old| old.size_bytes);
-        let kept = Kept { size_bytes, last_use: self.n_uses, n_leases, is_stuck: false };
+        let last_use = self.n_uses;
+        let kept =
+            Kept { artifact, size_bytes, last_use, n_leases, is_stuck: false, is_doomed: false };
         self.artifacts.insert(digest.to_owned(), kept);
     }
 

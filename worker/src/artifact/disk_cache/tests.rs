@@ -27,6 +27,18 @@ fn put(cache: &Arc<DiskCache>, name: &str, whole_bytes: u64) -> Result<ArtifactL
     Ok(incoming.finish(&address(name), &version("1"), size_bytes).unwrap())
 }
 
+/// Puts another version of an artifact into the cache.
+fn put_version(cache: &Arc<DiskCache>, name: &str, etag: &str) -> ArtifactLease {
+    let mut incoming = cache.begin().unwrap();
+    incoming.cover(0).unwrap();
+    fs::create_dir(incoming.folder().join(ARTIFACT)).unwrap();
+    incoming.finish(&address(name), &version(etag), 0).unwrap()
+}
+
+fn last(cache: &Arc<DiskCache>, name: &str) -> Option<String> {
+    cache.last(&address(name)).map(|(version, _)| version.etag)
+}
+
 fn find(cache: &Arc<DiskCache>, name: &str) -> Option<ArtifactLease> {
     cache.find(&address(name), &version("1"))
 }
@@ -46,6 +58,46 @@ fn an_artifact_is_found_by_address_and_version() {
     assert!(find(&cache, "b").is_none());
     assert!(cache.find(&address("a"), &version("2")).is_none());
     assert_eq!(cache.used_bytes(), LEAST + 10);
+}
+
+#[test]
+fn the_last_version_is_the_one_that_was_used_last_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(folder.path(), STEP).unwrap();
+    assert_eq!(last(&cache, "a"), None);
+    for etag in ["1", "2"] {
+        put_version(&cache, "a", etag);
+        cache.persist(&address("a"), &version(etag)).unwrap();
+    }
+    put_version(&cache, "b", "3");
+    assert_eq!(last(&cache, "a").as_deref(), Some("2"));
+    cache.find(&address("a"), &version("1")).unwrap();
+    assert_eq!(last(&cache, "a").as_deref(), Some("1"));
+
+    drop(cache);
+    let cache = DiskCache::open(folder.path(), STEP).unwrap();
+    assert_eq!(last(&cache, "a").as_deref(), Some("1"));
+}
+
+#[test]
+fn what_is_told_to_go_goes_at_once_or_with_its_last_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(folder.path(), STEP).unwrap();
+    let leased = put_version(&cache, "a", "1");
+    for (name, etag) in [("a", "2"), ("a", "3"), ("b", "1")] {
+        put_version(&cache, name, etag);
+    }
+
+    cache.remove(|it, version| *it == address("a") && version.etag != "3");
+
+    assert_eq!(n_below(&folder.path().join("artifacts")), 3);
+    assert!(leased.path().exists());
+    assert_eq!(last(&cache, "a").as_deref(), Some("3"), "one that is to go is not the last");
+    drop(leased);
+    assert!(find(&cache, "a").is_none() && find(&cache, "b").is_some());
+    assert_eq!(n_below(&folder.path().join("artifacts")), 2);
+    assert_eq!(n_below(&folder.path().join("incoming")), 0);
+    assert_eq!(cache.used_bytes(), 2 * LEAST);
 }
 
 #[test]

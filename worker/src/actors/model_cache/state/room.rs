@@ -3,10 +3,10 @@
 use super::{Slot, State};
 use crate::{
     actors::model_cache::{
-        Message, Reason, ReserveReply,
+        Reason, ReserveReply,
         load::{NoRoom, Reservation},
+        resident::Resident,
     },
-    actors::replica::Replica,
     policy::{
         budget,
         eviction::{self, Candidate},
@@ -61,7 +61,7 @@ impl State {
         let resident = |footprints: &[Footprint]| -> u64 {
             footprints.iter().map(|it| it.resident_bytes).sum()
         };
-        let now: Vec<_> = self.replicas().map(|(_, replica)| replica.footprint()).collect();
+        let now: Vec<_> = self.residents().map(|(_, it)| it.replica.footprint()).collect();
         let max_bytes = (resident(&now) + self.leaving_bytes).saturating_sub(bytes);
         self.shed(|staying| resident(staying) <= max_bytes, Reason::Pressure);
     }
@@ -91,23 +91,17 @@ impl State {
 
     /// Unloads a replica in a task of its own, unless it is leased after all.
     fn let_go(&mut self, address: &ArtifactAddress, reason: Reason) -> bool {
-        let Some(Slot::Resident(replica)) = self.slots.get(address) else { return false };
-        if !replica.leases().close_if_idle() {
+        let Some(Slot::Resident(held)) = self.slots.get(address) else { return false };
+        if !held.leases().close_if_idle() {
             return false;
         }
-        let replica = replica.clone();
+        let replica = held.resident.replica.clone();
         self.forget(address, &replica);
         let size_bytes = replica.footprint().resident_bytes;
         let metrics = &self.context.parts.metrics;
         metrics.evictions.get_or_create(&[("reason", reason)]).inc();
         info!(%address, size_bytes, ?reason, "evicted");
-        self.leaving_bytes += size_bytes;
-        let cache = self.context.cache.clone();
-        tokio::spawn(async move {
-            replica.unload().await;
-            // A stopping cache keeps no accounts.
-            let _ = cache.cast(Message::UnloadFinished { size_bytes });
-        });
+        self.retire(replica, None);
         true
     }
 
@@ -138,7 +132,7 @@ impl State {
 
     /// What resident models cost and loads have reserved.
     fn used_bytes(&self) -> u64 {
-        let residents = self.replicas().map(|(_, replica)| replica.footprint());
+        let residents = self.residents().map(|(_, it)| it.replica.footprint());
         budget::used_bytes(residents.chain(self.reservations()), self.n_slots())
     }
 
@@ -152,16 +146,17 @@ impl State {
 
     /// Whether some replica becomes idle by itself.
     fn has_passing_leases(&self) -> bool {
-        self.replicas().any(|(_, it)| it.leases().n_passing() > 0 && !it.leases().is_pinned())
+        let mut all_leases = self.residents().map(|(_, it)| it.replica.leases());
+        all_leases.any(|leases| leases.n_passing() > 0 && !leases.is_pinned())
     }
 
     fn candidates(&self) -> Vec<Candidate<ArtifactAddress>> {
-        let candidate = |(address, replica): (&ArtifactAddress, &Replica)| Candidate {
+        let candidate = |(address, it): (&ArtifactAddress, &Arc<Resident>)| Candidate {
             key: address.clone(),
-            footprint: replica.footprint(),
-            last_used: replica.leases().last_used(),
-            n_leases: replica.leases().count(),
+            footprint: it.replica.footprint(),
+            last_used: it.replica.leases().last_used(),
+            n_leases: it.replica.leases().count(),
         };
-        self.replicas().map(candidate).collect()
+        self.residents().map(candidate).collect()
     }
 }

@@ -189,11 +189,8 @@ async fn what_a_store_says_of_an_object_is_told_apart() {
     assert_eq!(n_requests, 2, "an answer that is definite is not asked for again");
 
     let (head, get, n_requests) = of("403 Forbidden").await;
-    assert_eq!(
-        head.to_string(),
-        "artifact `s3://bucket/x` may not be read here: the store denies it"
-    );
-    assert!(matches!(get, FetchError::Forbidden(..)));
+    assert_eq!(head.to_string(), "store denies artifact `s3://bucket/x`");
+    assert!(matches!(get, FetchError::Denied(_)));
     assert_eq!(n_requests, 2);
 
     let (_, get, _) = of("412 Precondition Failed").await;

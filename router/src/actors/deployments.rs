@@ -1,0 +1,252 @@
+//! Drives endpoints from Creating, Updating and Deleting to a settled state.
+//!
+//! Each tick looks at every endpoint that is not settled, and at what runs; what comes next is
+//! decided by [`policy::deployment`](crate::policy::deployment) and written by
+//! [`Endpoints`](super::endpoints). Nothing is remembered here that a restart would lose.
+//!
+//! # Invariants
+//!
+//! - One step per endpoint is under way at a time; a step that was decided on an older record is not
+//!   taken.
+//! - What is gone is concluded from a launcher's report alone, never from its silence.
+//!
+//! # When it dies
+//!
+//! `/ping` fails and the router exits: endpoints would never settle.
+
+use super::{
+    Unavailable,
+    endpoints::{self, Endpoints},
+    placement::Placement,
+};
+use crate::{
+    config::ControlConfig,
+    control::catalog::{Catalog, Endpoint, EndpointStatus, Timestamp},
+    instance_client::releaser::Releaser,
+    policy::deployment::{self, Provision, Seen, Step},
+};
+use actix::prelude::*;
+use shared::{
+    api::fleets::{DesiredFleet, DesiredFleets, FleetReport, FleetsReport},
+    id::{EndpointName, FleetId},
+    telemetry::Chain,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tracing::{debug, warn};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How often endpoints are looked at. Each state change costs a tick, and users wait for a few.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a launcher's question waits for news.
+const REPORT_WAIT: Duration = Duration::from_millis(500);
+
+/// A launcher reports twice a second; one that was silent for as long has gone.
+const REPORT_LEASE: Duration = Duration::from_secs(5);
+
+/// Drives deployments. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Deployments {
+    addr: Addr<DeploymentsActor>,
+    desired: watch::Receiver<Arc<DesiredFleets>>,
+}
+
+/// What it works with.
+#[derive(Clone, Debug)]
+pub struct DeploymentsParts {
+    pub endpoints: Endpoints,
+    pub placement: Placement,
+    pub config: ControlConfig,
+}
+
+impl Deployments {
+    pub fn start(parts: DeploymentsParts) -> Self {
+        let (publish, desired) = watch::channel(Arc::default());
+        let actor = DeploymentsActor {
+            parts,
+            publish,
+            report: None,
+            stepping: BTreeSet::new(),
+            releaser: Releaser::new(),
+        };
+        Self { addr: actor.start(), desired }
+    }
+
+    /// Takes a launcher's report and returns the fleets that shall run: at once if they are not those
+    /// that it knows, else when they change, at the latest after [`REPORT_WAIT`].
+    pub async fn report(&self, report: FleetsReport) -> Result<Arc<DesiredFleets>, Unavailable> {
+        let known = report.known;
+        self.addr.send(Report { report }).await.map_err(|_| Unavailable("deployments"))?;
+        let mut desired = self.desired.clone();
+        let changed = desired.wait_for(|it| it.version != known && it.version != 0);
+        let _later_then = timeout(REPORT_WAIT, changed).await;
+        let desired = Arc::clone(&self.desired.borrow());
+        Ok(desired)
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.addr.connected()
+    }
+}
+
+// === Messages ===
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Report {
+    report: FleetsReport,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Stepped {
+    endpoint: EndpointName,
+}
+
+// === Actor ===
+
+#[derive(Debug)]
+struct DeploymentsActor {
+    parts: DeploymentsParts,
+    publish: watch::Sender<Arc<DesiredFleets>>,
+    /// What the launcher said last, and when.
+    report: Option<(Instant, BTreeMap<FleetId, FleetReport>)>,
+    /// Endpoints with a step under way.
+    stepping: BTreeSet<EndpointName>,
+    releaser: Releaser,
+}
+
+impl Actor for DeploymentsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.tick(&ctx.address());
+        ctx.run_interval(TICK, |actor, ctx| actor.tick(&ctx.address()));
+    }
+}
+
+// === Handlers, in the order of the messages ===
+
+impl Handler<Report> for DeploymentsActor {
+    type Result = ();
+
+    fn handle(&mut self, Report { report }: Report, ctx: &mut Self::Context) {
+        let is_news = self.report.as_ref().is_none_or(|(_, fleets)| *fleets != report.fleets);
+        self.report = Some((Instant::now(), report.fleets));
+        if is_news {
+            self.tick(&ctx.address());
+        }
+    }
+}
+
+impl Handler<Stepped> for DeploymentsActor {
+    type Result = ();
+
+    fn handle(&mut self, Stepped { endpoint }: Stepped, ctx: &mut Self::Context) {
+        self.stepping.remove(&endpoint);
+        self.tick(&ctx.address());
+    }
+}
+
+impl DeploymentsActor {
+    fn tick(&mut self, myself: &Addr<Self>) {
+        let (catalog, now) = (self.parts.endpoints.catalog(), endpoints::now());
+        self.publish_desired(&catalog, now);
+        for endpoint in catalog.endpoints.values().filter(|it| is_unsettled(it)) {
+            if self.stepping.contains(&endpoint.name) {
+                continue;
+            }
+            let ControlConfig { provision, .. } = self.parts.config;
+            let patience = self.parts.config.patience();
+            let seen = |fleet: &FleetId| self.seen(fleet);
+            let step = deployment::next_step(endpoint, seen, provision, patience, now);
+            if let Some(step) = step {
+                self.stepping.insert(endpoint.name.clone());
+                self.take(step, Arc::clone(endpoint), &catalog, myself.clone());
+            }
+        }
+    }
+
+    fn publish_desired(&self, catalog: &Catalog, now: Timestamp) {
+        if self.parts.config.provision == Provision::Pooled {
+            return;
+        }
+        let desired = deployment::desired(catalog, now);
+        if self.publish.borrow().version == 0 || self.publish.borrow().fleets != desired {
+            debug!(n_fleets = desired.len(), "desired fleets changed");
+            let version = version(&desired);
+            self.publish.send_replace(Arc::new(DesiredFleets { version, fleets: desired }));
+        }
+    }
+
+    fn seen(&self, fleet: &FleetId) -> Seen {
+        let n_in_service =
+            u32::try_from(self.parts.placement.n_instances(fleet)).unwrap_or(u32::MAX);
+        if self.parts.config.provision == Provision::Pooled {
+            // The workers are nobody's: what is to be let go of is let go of with the step.
+            return Seen { n_in_service, is_gone: true, failure: None };
+        }
+        let report = self.report.as_ref().filter(|(at, _)| at.elapsed() < REPORT_LEASE);
+        let fleet = report.map(|(_, fleets)| fleets.get(fleet));
+        Seen {
+            n_in_service,
+            is_gone: fleet.is_some_and(|it| it.is_none_or(|it| it.n_running == 0)),
+            failure: fleet.flatten().and_then(|it| it.failure.clone()),
+        }
+    }
+
+    /// Takes a step in a task: it waits for a disk, and may wait for workers.
+    fn take(&self, step: Step, endpoint: Arc<Endpoint>, catalog: &Catalog, myself: Addr<Self>) {
+        let endpoints = self.parts.endpoints.clone();
+        let letting_go = self.let_go(&step, &endpoint, catalog);
+        actix::spawn(async move {
+            letting_go.await;
+            let name = endpoint.name.clone();
+            if let Err(error) = endpoints.settle(endpoint, step).await {
+                warn!(endpoint = %name, error = %Chain(&error), "deployment does not go on; tried again");
+            }
+            myself.do_send(Stepped { endpoint: name });
+        });
+    }
+
+    /// In a pool, what an endpoint leaves behind are its models.
+    fn let_go(
+        &self,
+        step: &Step,
+        endpoint: &Endpoint,
+        catalog: &Catalog,
+    ) -> impl Future<Output = ()> + 'static {
+        let left: Vec<_> = match step {
+            _ if self.parts.config.provision == Provision::Launched => Vec::new(),
+            Step::Forget(started) => {
+                endpoint.retired.iter().filter(|it| it.started == *started).collect()
+            }
+            Step::Remove => endpoint.active.iter().chain(&endpoint.retired).collect(),
+            Step::Serve | Step::Fail(_) => Vec::new(),
+        };
+        let prefixes = left.into_iter().flat_map(|it| deployment::unserved(it, catalog));
+        let prefixes: BTreeSet<String> = prefixes.map(str::to_owned).collect();
+        let (releaser, instances) = (self.releaser.clone(), self.parts.placement.instances());
+        async move { releaser.release(&prefixes, &instances).await }
+    }
+}
+
+fn is_unsettled(endpoint: &Endpoint) -> bool {
+    endpoint.status == EndpointStatus::Deleting
+        || endpoint.pending.is_some()
+        || !endpoint.retired.is_empty()
+}
+
+/// Differs when the fleets differ, and is never 0.
+fn version(fleets: &[DesiredFleet]) -> u64 {
+    let text = serde_json::to_vec(fleets).expect("names and numbers can be written");
+    xxh3_64(&text).max(1)
+}

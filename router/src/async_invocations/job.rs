@@ -1,0 +1,123 @@
+//! One asynchronous invocation, as it is kept until it is done.
+
+use crate::objects::ObjectAddress;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use shared::id::{EndpointName, TargetModel, VariantName};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Everything that an invocation needs, also after a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    pub head: JobHead,
+    /// The input, if it came with the invocation.
+    pub inline: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobHead {
+    /// A UUID: the key of the job and of its outputs.
+    pub id: String,
+    pub endpoint: EndpointName,
+    /// `None`: the endpoint has one model.
+    pub target_model: Option<TargetModel>,
+    pub target_variant: Option<VariantName>,
+    /// The headers that the model may see; values as text, since all that are forwarded are.
+    pub forwarded: Vec<(String, String)>,
+    /// `None`: the input is inline.
+    pub input: Option<ObjectAddress>,
+    pub output: ObjectAddress,
+    /// `None`: what becomes of a failed job is in the log alone.
+    pub failure: Option<ObjectAddress>,
+    pub accepted_at_ms: u64,
+    pub ttl_s: u64,
+    pub timeout_s: u64,
+}
+
+impl Job {
+    /// The head as JSON, a line feed, the inline input: a JSON array of bytes would be four times as
+    /// long, and JSON on one line holds no line feed.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(&self.head).expect("names and numbers can be written");
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&self.inline);
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let head_end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        let head = serde_json::from_slice(&bytes[..head_end])?;
+        let inline = Bytes::copy_from_slice(bytes.get(head_end + 1..).unwrap_or_default());
+        Ok(Self { head, inline })
+    }
+}
+
+impl JobHead {
+    /// Whether its client has given it up: it has waited for longer than it may.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        let accepted_at = UNIX_EPOCH + Duration::from_millis(self.accepted_at_ms);
+        now.duration_since(accepted_at).is_ok_and(|age| age > Duration::from_secs(self.ttl_s))
+    }
+
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_s)
+    }
+
+    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let header = |(name, value): &(String, String)| {
+            let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+            Some((name.parse().ok()?, value))
+        };
+        self.forwarded.iter().filter_map(header).collect()
+    }
+}
+
+/// Milliseconds since 1970: a clock that goes on over a restart.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn job(id: &str, inline: &'static [u8]) -> Job {
+        let address =
+            |key: &str| ObjectAddress { bucket: "bucket".to_owned(), key: key.to_owned() };
+        let head = JobHead {
+            id: id.to_owned(),
+            endpoint: "demo".parse().unwrap(),
+            target_model: Some("ü.tar.gz".parse().unwrap()),
+            target_variant: None,
+            forwarded: vec![("content-type".to_owned(), "text/csv".to_owned())],
+            input: None,
+            output: address("o"),
+            failure: Some(address("f")),
+            accepted_at_ms: 1000,
+            ttl_s: 60,
+            timeout_s: 900,
+        };
+        Job { head, inline: Bytes::from_static(inline) }
+    }
+
+    #[test]
+    fn a_job_comes_back_as_it_went() {
+        for inline in [&b""[..], b"\n", b"1,2\n3\0\xff"] {
+            let job = job("a", inline);
+            assert_eq!(Job::decode(&job.encode()).unwrap(), job);
+        }
+        assert!(Job::decode(b"{}\n").is_err());
+        assert!(Job::decode(b"").is_err());
+    }
+
+    #[test]
+    fn a_job_expires_by_the_clock_of_the_world() {
+        let head = job("a", b"").head;
+        let at = |s| UNIX_EPOCH + Duration::from_secs(s);
+        assert!(!head.is_expired(at(61)) && head.is_expired(at(62)));
+        assert!(!head.is_expired(at(0)), "a clock that was set back expires nothing");
+        assert_eq!(head.headers()[0].0, "content-type");
+    }
+}

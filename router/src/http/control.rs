@@ -1,0 +1,144 @@
+//! The control plane: `POST` with `X-Amz-Target: SageMaker.…`.
+
+pub mod wire;
+
+use super::invocations::new_request_id;
+use crate::{
+    actors::endpoints::{Call, Endpoints, OperateError},
+    auth::{Gate, api::Api, error::AuthError, scope::CredentialScope},
+    body::{BodyError, BodyReader},
+    config::{BodyConfig, Config, IdentityConfig},
+    control::{Request, error::ControlError, model_data_urls},
+    objects::Objects,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Payload},
+};
+use prometheus_client::metrics::gauge::Gauge;
+use serde_json::Value;
+use shared::telemetry::Chain;
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::{debug, error, warn};
+
+/// The longest call that makes sense: 15 containers with 32 KB of environment each, and as much
+/// again for what they are called.
+const MAX_BODY_BYTES: u64 = 1024 * 1024;
+
+/// How long the store may take to say whether there are any models.
+const STORE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Calls that are read at the same time.
+const MAX_CALLS: u64 = 64;
+
+/// What calls of the control plane need. One for all HTTP threads.
+#[derive(Debug)]
+pub struct ControlDesk {
+    endpoints: Endpoints,
+    bodies: BodyReader,
+    identity: IdentityConfig,
+    gate: Gate,
+    /// Where `CreateModel` looks whether there are any models; `None`: it does not.
+    objects: Option<Objects>,
+}
+
+impl ControlDesk {
+    pub fn new(
+        endpoints: Endpoints,
+        objects: Option<Objects>,
+        gate: Gate,
+        config: &Config,
+    ) -> Self {
+        let (max_bytes, budget_bytes) = (MAX_BODY_BYTES, MAX_BODY_BYTES * MAX_CALLS);
+        let bodies = BodyConfig { max_bytes, budget_bytes, ..config.body };
+        let bodies = BodyReader::new(bodies, Gauge::default());
+        Self { endpoints, bodies, identity: config.identity.clone(), gate, objects }
+    }
+
+    async fn operate(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+    ) -> Result<Value, Failure> {
+        let visitor = self.gate.admit(request, Api::Control)?;
+        let operation = wire::operation(request.headers())?;
+        let body = self.bodies.read(payload, None).await?;
+        let caller = visitor.identify(&body.bytes)?;
+        let account_id = &self.identity.account_id;
+        let all = || format!("arn:aws:sagemaker:*:{account_id}:*");
+        caller.may(&format!("sagemaker:{operation}"), None, all)?;
+        let scope = CredentialScope::of(request.headers(), request.query_string());
+        let call = Call {
+            request: Request::parse(operation, &body.bytes)?,
+            region: scope.map_or_else(|| self.identity.region.clone(), |scope| scope.region),
+            own_hosts: vec![request.connection_info().host().to_owned()],
+        };
+        if call.request.operation() == "CreateModel" {
+            self.check_model_data(&call).await?;
+        }
+        Ok(self.endpoints.operate(call).await?)
+    }
+}
+
+impl ControlDesk {
+    /// Refuses a model of which nothing lies where it says, as SageMaker does.
+    async fn check_model_data(&self, call: &Call) -> Result<(), ControlError> {
+        let Some(objects) = &self.objects else { return Ok(()) };
+        for data in model_data_urls(call.request.input(), &call.own_hosts)? {
+            let url = String::from(data.url);
+            let Some((bucket, prefix)) =
+                url.strip_prefix("s3://").and_then(|it| it.split_once('/'))
+            else {
+                continue;
+            };
+            match timeout(STORE_PATIENCE, objects.has_objects(bucket, prefix)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return Err(ControlError::no_model_data(&url)),
+                // It may be there: only a definite answer refuses a model.
+                Ok(Err(error)) => warn!(url, error = %Chain(&error), "model data not looked for"),
+                Err(_) => warn!(url, "model data not looked for: the store did not answer in time"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a call was not done.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error(transparent)]
+    Refused(#[from] ControlError),
+    #[error(transparent)]
+    Operate(#[from] OperateError),
+}
+
+/// `POST`, on any path
+pub async fn call(
+    request: HttpRequest,
+    mut payload: Payload,
+    desk: Data<ControlDesk>,
+) -> HttpResponse {
+    let id = new_request_id();
+    let failure = match desk.operate(&request, &mut payload).await {
+        Ok(output) => return wire::answer(&output, &id),
+        Err(failure) => failure,
+    };
+    desk.bodies.drain(&mut payload).await;
+    match &failure {
+        Failure::Auth(error) => wire::auth_refusal(error, &id),
+        Failure::Body(error) => wire::body_refusal(error, &id),
+        Failure::Refused(error) | Failure::Operate(OperateError::Refused(error)) => {
+            debug!(request_id = ?id, %error, "control plane refused");
+            wire::refusal(error, &id)
+        }
+        Failure::Operate(error @ (OperateError::Records(_) | OperateError::Unavailable(_))) => {
+            error!(request_id = ?id, error = %Chain(error), "control plane failed");
+            wire::refusal(&ControlError::internal(), &id)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Tells apart what comes to the router's one port: which service of AWS a client means.
+//!
+//! With `AWS_ENDPOINT_URL` alone, every client of an SDK sends here. What a request was signed for
+//! says whose it is, before its path does: a bucket may be called `ping` or `endpoints`.
+
+use super::control::wire::SERVICE;
+use crate::{auth::scope::CredentialScope, headers::TARGET};
+use actix_web::{
+    dev::RequestHead,
+    guard::GuardContext,
+    http::{
+        Method,
+        header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap},
+    },
+};
+
+/// Whether a request is for S3: signed or presigned for it, whatever its method and path.
+pub fn is_for_store(ctx: &GuardContext<'_>) -> bool {
+    let RequestHead { uri, headers, .. } = ctx.head();
+    let query = uri.query().unwrap_or_default();
+    match headers.get(AUTHORIZATION) {
+        Some(authorization) => {
+            // Every invocation passes here: most are told by this without parsing their scope.
+            let authorization = authorization.as_bytes();
+            is_version_2(authorization)
+                || (may_be_for_s3(authorization) && scope_is(headers, query, "s3"))
+        }
+        None if query.is_empty() => false,
+        None => is_presigned_version_2(query) || scope_is(headers, query, "s3"),
+    }
+}
+
+/// Whether a request is for the control plane, below any path: SDKs keep the path of an endpoint URL.
+pub fn is_for_control_plane(ctx: &GuardContext<'_>) -> bool {
+    let RequestHead { method, headers, .. } = ctx.head();
+    let target = headers.get(&TARGET).and_then(|target| target.to_str().ok());
+    *method == Method::POST && target.is_some_and(|it| it.starts_with(SERVICE))
+}
+
+/// Whether a request is for STS or IAM, whose operation is in the body, as a form.
+pub fn is_query(ctx: &GuardContext<'_>) -> bool {
+    let RequestHead { method, uri, headers, .. } = ctx.head();
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
+    // A model may take forms, too: by its path that is an invocation.
+    *method == Method::POST
+        && content_type.starts_with(b"application/x-www-form-urlencoded")
+        && (uri.path() == "/" || scope_is(headers, "", "sts") || scope_is(headers, "", "iam"))
+}
+
+fn scope_is(headers: &HeaderMap, query: &str, service: &str) -> bool {
+    CredentialScope::of(headers, query).is_some_and(|scope| scope.service == service)
+}
+
+/// Signature Version 2 has no scope, and of the services here only S3 ever took it.
+fn is_version_2(authorization: &[u8]) -> bool {
+    authorization.starts_with(b"AWS ")
+}
+
+/// boto3 still presigns so for the regions that are older than version 4.
+fn is_presigned_version_2(query: &str) -> bool {
+    let has = |name: &str| query.split('&').any(|it| it.split('=').next() == Some(name));
+    has("AWSAccessKeyId") && has("Signature") && has("Expires")
+}
+
+fn may_be_for_s3(authorization: &[u8]) -> bool {
+    let mut parameters = authorization.split(|byte| *byte == b',');
+    parameters.any(|parameter| parameter.trim_ascii().ends_with(b"/s3/aws4_request"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::{dev::ServiceRequest, test::TestRequest};
+
+    const SCOPE: &str = "AKID/20261123/eu-west-1";
+
+    fn request(method: Method, uri: &str, headers: &[(&'static str, &str)]) -> ServiceRequest {
+        let request = TestRequest::with_uri(uri).method(method);
+        headers.iter().fold(request, |request, it| request.insert_header(*it)).to_srv_request()
+    }
+
+    fn signed_for(service: &str) -> String {
+        format!(
+            "AWS4-HMAC-SHA256 Credential={SCOPE}/{service}/aws4_request, SignedHeaders=host, \
+             Signature=00"
+        )
+    }
+
+    #[track_caller]
+    fn check_s3(uri: &str, authorization: Option<&str>, expected: bool) {
+        let headers: Vec<_> = authorization.map(|it| ("authorization", it)).into_iter().collect();
+        let request = request(Method::GET, uri, &headers);
+        assert_eq!(is_for_store(&request.guard_ctx()), expected, "{uri} {authorization:?}");
+    }
+
+    #[test]
+    fn what_is_signed_for_s3_is_s3s_whatever_its_path() {
+        let (s3, sagemaker) = (signed_for("s3"), signed_for("sagemaker"));
+        for uri in ["/", "/ping", "/endpoints/demo/invocations", "/bucket/a%2Fb?list-type=2"] {
+            check_s3(uri, Some(&s3), true);
+            check_s3(uri, Some(&sagemaker), false);
+            check_s3(uri, None, false);
+        }
+        // The words alone are no scope.
+        check_s3("/", Some("Bearer x/s3/aws4_request"), false);
+    }
+
+    #[test]
+    fn presigned_requests_of_both_versions_are_s3s() {
+        let presigned = |service| {
+            format!("/b/k?X-Amz-Credential=AKID%2F20261123%2Fus-east-1%2F{service}%2Faws4_request")
+        };
+        check_s3(&presigned("s3"), None, true);
+        check_s3(&presigned("sts"), None, false);
+        check_s3("/b/k?AWSAccessKeyId=A&Signature=x%3D&Expires=1", None, true);
+        check_s3("/b/k?Signature=x&Expires=1", None, false);
+        check_s3("/b/k", Some("AWS AKID:signature"), true);
+    }
+
+    #[test]
+    fn the_control_plane_is_told_by_its_target_below_any_path() {
+        let check = |method, uri, target, expected| {
+            let request = request(method, uri, &[("x-amz-target", target)]);
+            assert_eq!(is_for_control_plane(&request.guard_ctx()), expected, "{uri} {target}");
+        };
+        check(Method::POST, "/", "SageMaker.CreateModel", true);
+        check(Method::POST, "/cp/", "SageMaker.CreateModel", true);
+        check(Method::GET, "/", "SageMaker.CreateModel", false);
+        check(Method::POST, "/", "DynamoDB_20120810.GetItem", false);
+    }
+
+    #[test]
+    fn a_form_is_a_query_unless_it_is_a_models() {
+        let check = |uri, authorization: &str, expected| {
+            let form = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+            let headers = [form, ("authorization", authorization)];
+            let request = request(Method::POST, uri, &headers);
+            assert_eq!(is_query(&request.guard_ctx()), expected, "{uri} {authorization}");
+        };
+        check("/", "", true);
+        check("/", &signed_for("sts"), true);
+        check("/prefix/", &signed_for("iam"), true);
+        check("/endpoints/demo/invocations", &signed_for("sagemaker"), false);
+        check("/endpoints/demo/invocations", "", false);
+    }
+}

@@ -1,0 +1,67 @@
+//! Asks instances to let go of models that no endpoint serves any more.
+
+use super::{
+    clients::client,
+    connection::{Connector, EndOfStream},
+};
+use crate::instance::Instance;
+use futures_util::future::join_all;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use tokio::time::timeout;
+use tracing::warn;
+
+/// How long a connection may take: as for invocations.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A worker answers once it has begun to let go. One that does not evicts the models when it needs
+/// their room.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks instances to let go of models. For `Deployments`, on its own thread.
+#[derive(Clone)]
+pub struct Releaser {
+    client: awc::Client,
+}
+
+impl fmt::Debug for Releaser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Releaser").finish_non_exhaustive()
+    }
+}
+
+impl Releaser {
+    pub fn new() -> Self {
+        Self {
+            client: client(Connector::new(EndOfStream::default()), CONNECT_TIMEOUT, Duration::ZERO),
+        }
+    }
+
+    /// Asks every instance to let go of every model below these prefixes. What an instance does not
+    /// hear of costs memory until it is needed, nothing else: so failures are logged, not returned.
+    pub async fn release(&self, prefixes: &BTreeSet<String>, instances: &[Arc<Instance>]) {
+        let asks = instances.iter().flat_map(|instance| {
+            prefixes.iter().map(async |prefix| {
+                if let Err(error) = self.ask(instance, prefix).await {
+                    warn!(instance = %instance.id, prefix, error, "models were not let go of");
+                }
+            })
+        });
+        join_all(asks).await;
+    }
+
+    async fn ask(&self, instance: &Instance, prefix: &str) -> Result<(), String> {
+        let prefix = utf8_percent_encode(prefix, NON_ALPHANUMERIC);
+        let url = format!("http://{}/manifold/v1/models?prefix={prefix}", instance.address);
+        let asked = timeout(PATIENCE, self.client.delete(url).force_close().send()).await;
+        let answer = asked.map_err(|_| "no answer in time".to_owned())?;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
+    }
+}
+
+impl Default for Releaser {
+    fn default() -> Self {
+        Self::new()
+    }
+}

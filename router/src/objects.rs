@@ -1,0 +1,171 @@
+//! Objects in S3 that the router itself reads and writes: inputs and outputs of asynchronous
+//! invocations, and whether there is anything below a prefix. The only file that names the AWS SDK.
+
+use crate::config::ObjectsConfig;
+use aws_config::{
+    BehaviorVersion, Region, environment::region::EnvironmentVariableRegionProvider,
+    meta::region::RegionProviderChain, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_sdk_s3::{
+    Client,
+    config::http::HttpResponse,
+    error::{DisplayErrorContext, SdkError},
+    primitives::ByteStream,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
+
+/// A store in the same region connects within milliseconds; a lost SYN is sent again after a second.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// S3 answers within 200 ms nearly always. Silence for longer is worth another attempt.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The SDK's own default for its standard mode.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// What a store that is not AWS's hardly looks at, but a signature needs.
+const ANY_REGION: &str = "us-east-1";
+
+/// Where an object lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectAddress {
+    pub bucket: String,
+    pub key: String,
+}
+
+impl fmt::Display for ObjectAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// S3, as the router's own client. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    config: ObjectsConfig,
+    /// Made at the first use: to look for a region and for credentials takes time, and many routers
+    /// need neither.
+    client: Arc<OnceCell<Client>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectsError {
+    #[error("`{0}` is not there")]
+    NotFound(String),
+    #[error("the store denies `{0}`")]
+    Denied(String),
+    #[error("`{0}` is larger than {1} bytes")]
+    TooLarge(String, u64),
+    /// It may be there at the next attempt.
+    #[error("the store did not answer for `{0}`: {1}")]
+    Unavailable(String, String),
+}
+
+impl Objects {
+    pub fn new(config: ObjectsConfig) -> Self {
+        Self { config, client: Arc::default() }
+    }
+
+    /// Whether there is anything below a prefix. In a bucket that is not there, there is not.
+    pub async fn has_objects(&self, bucket: &str, prefix: &str) -> Result<bool, ObjectsError> {
+        let list = self.client().await.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
+        match list.send().await.map_err(|error| failed(bucket, prefix, error)) {
+            Ok(listed) => Ok(!listed.contents().is_empty()),
+            Err(ObjectsError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads an object of at most `max_bytes`.
+    pub async fn read(&self, at: &ObjectAddress, max_bytes: u64) -> Result<Bytes, ObjectsError> {
+        let ObjectAddress { bucket, key } = at;
+        let get = self.client().await.get_object().bucket(bucket).key(key);
+        let object = get.send().await.map_err(|error| failed(bucket, key, error))?;
+        let too_large = || ObjectsError::TooLarge(at.to_string(), max_bytes);
+        let length = object.content_length().and_then(|length| u64::try_from(length).ok());
+        if length.is_some_and(|length| length > max_bytes) {
+            return Err(too_large());
+        }
+        let mut stream = object.body;
+        let mut whole = BytesMut::new();
+        while let Some(piece) = stream.next().await {
+            let broken = |error: &dyn Error| {
+                ObjectsError::Unavailable(at.to_string(), DisplayErrorContext(error).to_string())
+            };
+            whole.extend_from_slice(&piece.map_err(|error| broken(&error))?);
+            if whole.len() as u64 > max_bytes {
+                return Err(too_large());
+            }
+        }
+        Ok(whole.freeze())
+    }
+
+    pub async fn write(
+        &self,
+        at: &ObjectAddress,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<(), ObjectsError> {
+        let ObjectAddress { bucket, key } = at;
+        let put = self.client().await.put_object().bucket(bucket).key(key);
+        let put = put.content_type(content_type).body(ByteStream::from(body));
+        put.send().await.map(drop).map_err(|error| failed(bucket, key, error))
+    }
+
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(|| connect(&self.config)).await
+    }
+}
+
+/// Makes a client with the usual chain of credentials. They are asked for at the first call.
+async fn connect(config: &ObjectsConfig) -> Client {
+    let ObjectsConfig { s3_endpoint, s3_region } = config;
+    // Plain HTTP works with it too.
+    let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .region(region(s3_region.as_deref(), s3_endpoint.is_some()).await)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
+    if let Some(endpoint) = s3_endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let shared = loader.load().await;
+    let is_elsewhere = shared.endpoint_url().is_some();
+    let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(is_elsewhere);
+    Client::from_conf(config.build())
+}
+
+/// The machine's metadata service is asked for the region only where AWS itself is the store.
+async fn region(given: Option<&str>, is_elsewhere: bool) -> Option<Region> {
+    let given = given.map(|region| Region::new(region.to_owned()));
+    let chain = RegionProviderChain::first_try(given);
+    let chain = chain.or_else(EnvironmentVariableRegionProvider::new());
+    let chain = if is_elsewhere { chain } else { chain.or_default_provider() };
+    chain.or_else(Region::new(ANY_REGION)).region().await
+}
+
+fn failed<E: Error + Send + Sync + 'static>(
+    bucket: &str,
+    key: &str,
+    error: SdkError<E, HttpResponse>,
+) -> ObjectsError {
+    let at = format!("s3://{bucket}/{key}");
+    match error.raw_response().map(|response| response.status().as_u16()) {
+        Some(404) => ObjectsError::NotFound(at),
+        Some(403) => ObjectsError::Denied(at),
+        // The SDK's errors say little without their context.
+        _ => ObjectsError::Unavailable(at, DisplayErrorContext(error).to_string()),
+    }
+}
