@@ -11,7 +11,7 @@ from unittest import mock
 import lock_requirements
 import venvs
 import wheels
-from test_setup import Sandbox
+from sandbox import Sandbox
 
 NAME = "clients"
 

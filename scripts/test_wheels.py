@@ -115,7 +115,7 @@ class Installing(Sandbox):
         self.assertFalse((self.folder / ".staging").exists())
 
     def test_killed_just_before_the_stamp_it_leaves_no_staging_folder_for_ever(self) -> None:
-        with mock.patch.object(wheels, "_write_whole", side_effect=KeyboardInterrupt):
+        with mock.patch.object(wheels, "write_whole", side_effect=KeyboardInterrupt):
             self.assertRaises(KeyboardInterrupt, self.install)
         self.assertFalse((self.folder / ".staging").exists())
         self.install()

@@ -1,5 +1,7 @@
 """What tests of a local cluster have in common: clients, names, records that are made and waited for."""
+import datetime
 import itertools
+import json
 import time
 import unittest
 
@@ -113,6 +115,14 @@ class OnLocalCluster(unittest.TestCase):
         """The control plane's error for nearly everything. It is in no client's model, so it has no class of its own."""
         code = self.refused(ClientError, message, operation, **arguments)
         self.assertEqual(code, "ValidationException")
+
+    def as_sent(self, time):
+        """What boto3 makes of a time: 1.34 sends whole seconds."""
+        bodies = []
+        client = self.cluster.client("sagemaker")
+        client.meta.events.register("before-call.sagemaker", lambda params, **_: bodies.append(json.loads(params["body"])))
+        client.list_models(CreationTimeAfter=time)
+        return datetime.datetime.fromtimestamp(bodies[0]["CreationTimeAfter"], datetime.timezone.utc)
 
     def n_instances(self):
         return sum(1 for it in self.cluster.instances() if it["in_service"])

@@ -165,15 +165,19 @@ class Lists(OnLocalCluster):
         self.check([], NameContains="nothing")
 
     def test_times_are_filtered(self):
-        middle = self.names[3]
-        model = self.sagemaker.describe_model(ModelName=middle)["CreationTime"]
-        config = self.sagemaker.describe_endpoint_config(EndpointConfigName=middle)["CreationTime"]
-        for kind, time in (("model", model), ("config", config)):
-            def names(**arguments):
-                return [it for page in self.listed(kind, SortOrder="Ascending", **arguments) for it in page if it in self.names]
+        models = {it: self.sagemaker.describe_model(ModelName=it) for it in self.names}
+        configs = {it: self.sagemaker.describe_endpoint_config(EndpointConfigName=it) for it in self.names}
+        for kind, records in (("model", models), ("config", configs)):
+            middle = records[self.names[3]]["CreationTime"]
+            cut = self.as_sent(middle)
 
-            self.assertEqual(names(CreationTimeAfter=time), self.names[3:], kind)
-            self.assertEqual(names(CreationTimeBefore=time), self.names[:3], kind)
+            def names(**arguments):
+                pages = self.listed(kind, SortOrder="Ascending", **arguments)
+                return [it for page in pages for it in page if it in self.names]
+
+            after = [it for it in self.names if records[it]["CreationTime"] >= cut]
+            self.assertEqual(names(CreationTimeAfter=middle), after, kind)
+            self.assertEqual(names(CreationTimeBefore=middle), [it for it in self.names if it not in after], kind)
 
     def test_without_a_size_a_page_has_ten_at_most_and_says_if_there_are_more(self):
         page = self.sagemaker.list_models(NameContains="even")

@@ -163,9 +163,11 @@ class Request:
         self.method, self.path = prepared.method, url.path + (f"?{url.query}" if url.query else "")
         self.headers = {str(name): text(value) for name, value in prepared.headers.items()}
         body = prepared.body or b""
-        self.body = body if isinstance(body, (bytes, str)) else body.read()
-        if isinstance(self.body, str):
-            self.body = self.body.encode()
+        if not isinstance(body, (bytes, str)):
+            stream, body = body, body.read()
+            stream.seek(0)
+        self.body = body.encode() if isinstance(body, str) else body
+        # The other side may take it or leave it; here the body is sent in any case.
         self.headers.pop("Expect", None)
 
     def changed(self, **changes):
