@@ -115,7 +115,7 @@ async fn serve(
     let body = reception.bodies.read(payload, length).await.map_err(|_| QueryError::Malformed)?;
     let caller = visitor.identify(&body.bytes)?;
     let account_id = &reception.identity.account_id;
-    let answer = answer(&body.bytes, account_id)?;
+    let answer = answer(&body.bytes, account_id, caller.arn())?;
     // Everybody may ask who they are (STS API reference, `GetCallerIdentity`).
     if api == Api::Iam {
         let resource = || format!("arn:aws:iam::{account_id}:role/*");
@@ -124,11 +124,11 @@ async fn serve(
     Ok(answer)
 }
 
-fn answer(form: &[u8], account_id: &str) -> Result<Answer, QueryError> {
+fn answer(form: &[u8], account_id: &str, caller: Option<&str>) -> Result<Answer, QueryError> {
     let form = std::str::from_utf8(form).ok().filter(|form| form.len() <= MAX_FORM_BYTES);
     let call = Call::parse(form.ok_or(QueryError::Malformed)?)?;
     match call.parameter("Action")? {
-        "GetCallerIdentity" => Ok(sts::caller_identity(account_id)),
+        "GetCallerIdentity" => Ok(sts::caller_identity(account_id, caller)),
         "GetRole" => iam::role(call.parameter("RoleName")?, account_id),
         action => Err(QueryError::Unknown {
             action: action.to_owned(),
@@ -183,13 +183,13 @@ mod tests {
 
     #[track_caller]
     fn check_error(form: &str, code: &str, message: &str) {
-        let error = answer(form.as_bytes(), ACCOUNT).unwrap_err();
+        let error = answer(form.as_bytes(), ACCOUNT, None).unwrap_err();
         assert_eq!((error.code(), error.to_string().as_str()), (code, message), "{form}");
     }
 
     #[test]
     fn the_caller_is_a_role_that_has_been_assumed() {
-        let answer = answer(b"Action=GetCallerIdentity&Version=2011-06-15", ACCOUNT).unwrap();
+        let answer = answer(b"Action=GetCallerIdentity&Version=2011-06-15", ACCOUNT, None).unwrap();
         assert_eq!((answer.namespace, answer.action), (sts::NAMESPACE, "GetCallerIdentity"));
         let arn = "<Arn>arn:aws:sts::123456789012:assumed-role/manifold/session</Arn>";
         assert!(answer.result.contains(arn), "{}", answer.result);
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_role_has_the_arn_of_its_name() {
         let form = b"Action=GetRole&Version=2010-05-08&RoleName=my%2Brole";
-        let answer = answer(form, ACCOUNT).unwrap();
+        let answer = answer(form, ACCOUNT, None).unwrap();
         let arn = "<Arn>arn:aws:iam::123456789012:role/my+role</Arn>";
         assert!(answer.result.contains(arn), "{}", answer.result);
     }
@@ -223,7 +223,7 @@ mod tests {
         let message = "The request is not a form of at most 16384 bytes.";
         check_error(&"x".repeat(MAX_FORM_BYTES + 1), "MalformedInput", message);
         let role = "Action=GetRole&RoleName=a%2Fb";
-        assert_eq!(answer(role.as_bytes(), ACCOUNT).unwrap_err().code(), "ValidationError");
+        assert_eq!(answer(role.as_bytes(), ACCOUNT, None).unwrap_err().code(), "ValidationError");
     }
 
     #[test]

@@ -46,8 +46,11 @@ pub async fn pass(
     gate: Data<Gate>,
 ) -> HttpResponse {
     let payload = Rc::new(RefCell::new(payload));
-    let passed = match admit(&gate, &request) {
-        Ok(visitor) => send(&request, &payload, &store, visitor).await,
+    let verdict = Verdict::default();
+    let passed = match admit(&gate, &request, &verdict) {
+        Ok(visitor) => send(&request, &payload, &store, visitor)
+            .await
+            .map_err(|error| verdict.take().map_or(error, |it| S3Error::of_auth(&it))),
         Err(error) => Err(S3Error::of_auth(&error)),
     };
     let refuses = !passed.as_ref().is_ok_and(|it| it.answer.status().is_success());
@@ -62,7 +65,11 @@ pub async fn pass(
 }
 
 /// Says who sends a request, and what their body must be; `None` if any will do.
-fn admit(gate: &Gate, request: &HttpRequest) -> Result<Option<Box<dyn BodyVisitor>>, AuthError> {
+fn admit(
+    gate: &Gate,
+    request: &HttpRequest,
+    verdict: &Verdict,
+) -> Result<Option<Box<dyn BodyVisitor>>, AuthError> {
     let visitor = gate.admit(request, Api::S3)?;
     if visitor.is_anybody() {
         return Ok(None);
@@ -79,21 +86,30 @@ fn admit(gate: &Gate, request: &HttpRequest) -> Result<Option<Box<dyn BodyVisito
         check.finish()?;
         return Ok(None);
     }
-    Ok(Some(Box::new(Checked(Some(check)))))
+    Ok(Some(Box::new(Checked { check: Some(check), verdict: Rc::clone(verdict) })))
 }
 
 /// The body of a signed request, compared with what was signed as it passes.
-struct Checked(Option<BodyCheck>);
+struct Checked {
+    check: Option<BodyCheck>,
+    verdict: Verdict,
+}
+
+/// What was wrong with a body: the store is only told that it does not end.
+type Verdict = Rc<RefCell<Option<AuthError>>>;
 
 impl BodyVisitor for Checked {
     fn piece(&mut self, piece: &[u8]) {
-        if let Some(check) = &mut self.0 {
+        if let Some(check) = &mut self.check {
             check.update(piece);
         }
     }
 
     fn end(&mut self) -> Result<(), RefusedBody> {
-        self.0.take().map_or(Ok(()), BodyCheck::finish).map_err(|_| RefusedBody)
+        self.check.take().map_or(Ok(()), BodyCheck::finish).map_err(|error| {
+            self.verdict.replace(Some(error));
+            RefusedBody
+        })
     }
 }
 
@@ -234,11 +250,9 @@ impl S3Error {
                 "ServiceUnavailable",
                 "The store does not answer. Please try again.",
             ),
-            StoreError::Body(_) => (
-                StatusCode::BAD_REQUEST,
-                "IncompleteBody",
-                "The body broke off, or is not what was signed.",
-            ),
+            StoreError::Body(_) => {
+                (StatusCode::BAD_REQUEST, "IncompleteBody", "The body broke off.")
+            }
             StoreError::Idle => (
                 StatusCode::BAD_REQUEST,
                 "RequestTimeout",

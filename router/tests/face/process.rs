@@ -78,6 +78,8 @@ async fn a_router_takes_as_many_open_files_as_it_may_have() {
         .args(["-c", limited, env!("CARGO_BIN_EXE_manifold-router"), "--listen", "127.0.0.1:0"])
         .args(["--http-threads", "1", "--exit-with-parent", "--address-file"])
         .arg(&file)
+        // Its records go there.
+        .current_dir(folder.path())
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
