@@ -81,7 +81,7 @@ impl Deployments {
     }
 
     /// Takes a launcher's report and returns the fleets that shall run: at once if they are not those
-    /// that it knows, else when they change, at the latest after [`REPORT_WAIT`].
+    /// that it knows, else when they change, at the latest after half a second.
     pub async fn report(&self, report: FleetsReport) -> Result<Arc<DesiredFleets>, Unavailable> {
         let known = report.known;
         self.addr.send(Report { report }).await.map_err(|_| Unavailable("deployments"))?;

@@ -1,7 +1,7 @@
 //! Step 3 of an invocation: knows the endpoints and picks the variant.
 //!
 //! It owns the control plane's catalog, too: models, configurations, endpoints. A change is decided
-//! by a plain function of [`control`], written durably, published, and only then answered.
+//! by a plain function of [`crate::control`], written durably, published, and only then answered.
 //!
 //! # Invariants
 //!

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! - A part is at most [`PART_BYTES`], however large the pieces are in which an instance answers.
+//! - A part is at most 64 KiB, however large the pieces are in which an instance answers.
 //! - An answer that breaks after its head ends with an exception frame: the client is told, and never
 //!   takes half an answer for the whole.
 
