@@ -75,6 +75,19 @@ impl DataDir {
     pub fn cache(&self, instance: &str) -> PathBuf {
         self.path.join("cache").join(instance)
     }
+
+    /// Removes what an instance leaves that never comes again, but its log.
+    pub fn forget(&self, instance: &str) {
+        // It may have left nothing; what cannot be removed is tried again at the next start.
+        let _ = std::fs::remove_dir_all(self.cache(instance));
+        let _ = std::fs::remove_file(self.address_file(instance));
+    }
+
+    /// Returns the instances that have left a cache here.
+    pub fn cached(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path.join("cache")).into_iter().flatten();
+        entries.flatten().map(|it| it.file_name().to_string_lossy().into_owned()).collect()
+    }
 }
 
 /// Logs are of one run: they would grow for ever, and an old error would pass for a new one.

@@ -47,8 +47,33 @@ pub async fn ensure(
         _ => create(client, model_data_url, n_instances).await?,
     }
     match settled(client).await?.as_deref() {
-        Some("InService") => Ok(()),
+        Some("InService") => has_instances(client).await,
         _ => Err(EndpointError::Failed(reason(&describe(client).await?))),
+    }
+}
+
+/// Waits for the instances: an endpoint of an earlier run is in service by its record before they are
+/// back.
+async fn has_instances(client: &Client) -> Result<(), EndpointError> {
+    let described = describe(client).await?;
+    let variants = described["ProductionVariants"].as_array().cloned().unwrap_or_default();
+    let wanted = variants.iter().filter_map(|it| it["DesiredInstanceCount"].as_u64());
+    let n_wanted = usize::try_from(wanted.sum::<u64>()).unwrap_or(usize::MAX);
+    // How a launcher names them.
+    let prefix = format!("{ENDPOINT}-");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let instances = client.instances().await?.into_iter();
+        let ours = instances.filter(|it| it.in_service && it.instance.starts_with(&prefix));
+        let n_in_service = ours.count();
+        if n_in_service >= n_wanted {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let status = format!("InService with {n_in_service} of {n_wanted} instances");
+            return Err(EndpointError::Slow { status });
+        }
+        sleep(POLL).await;
     }
 }
 

@@ -51,6 +51,8 @@ impl Processes {
         args.extend(flag("--router", router_url));
         args.extend(flag("--memory-budget", share.memory_budget_bytes.to_string()));
         args.extend(flag("--compute-slots", share.compute_slots.to_string()));
+        // As long as an invocation may take: what was accepted is finished.
+        args.extend(flag("--drain-timeout-s", "60"));
         args.extend(flag("--cache-dir", self.data.cache(instance)));
         args.extend(flag("--s3-endpoint", store_url));
         args.extend(flag("--s3-region", REGION));

@@ -74,6 +74,7 @@ impl Fleets {
             store_url,
             instances: BTreeMap::new(),
             known: 0,
+            is_tidy: false,
             tell,
         };
         Self { orders, task: tokio::spawn(keeper.run(receiver, news)) }
@@ -113,6 +114,8 @@ struct Keeper {
     instances: BTreeMap<String, Instance>,
     /// The version of the desired fleets that was seen last.
     known: u64,
+    /// Whether what an earlier run left was looked for.
+    is_tidy: bool,
     tell: mpsc::Sender<Ended>,
 }
 
@@ -170,6 +173,12 @@ impl Keeper {
             (name, instance.drain(DRAIN_GRACE, self.tell.clone()))
         };
         self.instances = instances.map(drained).collect();
+        if !std::mem::replace(&mut self.is_tidy, true) {
+            // Left by a launcher that was killed: their fleets never come again.
+            let left = self.processes.data.cached().into_iter();
+            left.filter(|it| !wanted.contains_key(it))
+                .for_each(|it| self.processes.data.forget(&it));
+        }
         let missing: Vec<_> =
             wanted.iter().filter(|(name, _)| !self.instances.contains_key(*name)).collect();
         let n_serving = self.n_serving() + missing.len();
@@ -197,8 +206,7 @@ impl Keeper {
 
     fn ended(&mut self, Ended { name }: &Ended) {
         if self.instances.remove(name).is_some() {
-            // Its fleet never comes again, and nobody else uses its folder.
-            let _ = std::fs::remove_dir_all(self.processes.data.cache(name));
+            self.processes.data.forget(name);
         }
         // It may be wanted again by now.
         self.known = 0;

@@ -1,4 +1,5 @@
-//! The file that gives a router its endpoints until a control plane does: TOML.
+//! The file that gives a router endpoints at its start, for who has no control plane's client: TOML.
+//! Its URLs may be folders (`file://`).
 //!
 //! ```toml
 //! [[endpoint]]
@@ -44,7 +45,7 @@ pub struct Asynchronous {
     pub max_concurrent_per_instance: Option<usize>,
 }
 
-/// A weighted part of an endpoint. Until instances belong to variants, all of them serve it.
+/// A weighted part of an endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
