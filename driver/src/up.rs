@@ -156,7 +156,7 @@ pub async fn create_endpoint(cluster: &Cluster, n_instances: usize) -> anyhow::R
     endpoint::ensure(cluster.client(), &url, n_instances).await?;
     step.done(&format!(
         "endpoint `{ENDPOINT}`: CreateModel, CreateEndpointConfig, CreateEndpoint; {n_instances} \
-         instances in service"
+         instance(s) in service"
     ));
     Ok(())
 }
