@@ -2,13 +2,15 @@
 //!
 //! Each tick looks at every endpoint that is not settled, and at what runs; what comes next is
 //! decided by [`policy::deployment`](crate::policy::deployment) and written by
-//! [`Endpoints`](super::endpoints). Nothing is remembered here that a restart would lose.
+//! [`Endpoints`](super::endpoints). What is remembered here is how long something was waited for, and
+//! what the launcher said last: after a restart both begin anew, as they must.
 //!
 //! # Invariants
 //!
 //! - One step per endpoint is under way at a time; a step that was decided on an older record is not
 //!   taken.
-//! - What is gone is concluded from a launcher's report alone, never from its silence.
+//! - What is gone is concluded from a launcher's report alone, and from one that knows what is wanted:
+//!   never from its silence.
 //!
 //! # When it dies
 //!
@@ -23,11 +25,11 @@ use crate::{
     config::ControlConfig,
     control::catalog::{Catalog, Endpoint, EndpointStatus, Timestamp},
     instance_client::releaser::Releaser,
-    policy::deployment::{self, Provision, Seen, Step},
+    policy::deployment::{self, Patience, Provision, Seen, Step},
 };
 use actix::prelude::*;
 use shared::{
-    api::fleets::{DesiredFleet, DesiredFleets, FleetReport, FleetsReport},
+    api::fleets::{DesiredFleet, DesiredFleets, FleetsReport},
     id::{EndpointName, FleetId},
     telemetry::Chain,
 };
@@ -74,6 +76,8 @@ impl Deployments {
             parts,
             publish,
             report: None,
+            is_launcher_silent: false,
+            waiting: BTreeMap::new(),
             stepping: BTreeSet::new(),
             releaser: Releaser::new(),
         };
@@ -109,6 +113,8 @@ struct Report {
 #[rtype(result = "()")]
 struct Stepped {
     endpoint: EndpointName,
+    /// Whether the record has changed, so that the next step may follow at once.
+    is_taken: bool,
 }
 
 // === Actor ===
@@ -118,7 +124,11 @@ struct DeploymentsActor {
     parts: DeploymentsParts,
     publish: watch::Sender<Arc<DesiredFleets>>,
     /// What the launcher said last, and when.
-    report: Option<(Instant, BTreeMap<FleetId, FleetReport>)>,
+    report: Option<(Instant, FleetsReport)>,
+    /// Whether it was said that the launcher is silent.
+    is_launcher_silent: bool,
+    /// Since when each pending deployment, by its endpoint and start, is waited for.
+    waiting: BTreeMap<(EndpointName, Timestamp), Instant>,
     /// Endpoints with a step under way.
     stepping: BTreeSet<EndpointName>,
     releaser: Releaser,
@@ -139,8 +149,8 @@ impl Handler<Report> for DeploymentsActor {
     type Result = ();
 
     fn handle(&mut self, Report { report }: Report, ctx: &mut Self::Context) {
-        let is_news = self.report.as_ref().is_none_or(|(_, fleets)| *fleets != report.fleets);
-        self.report = Some((Instant::now(), report.fleets));
+        let is_news = self.report.as_ref().is_none_or(|(_, before)| *before != report);
+        self.report = Some((Instant::now(), report));
         if is_news {
             self.tick(&ctx.address());
         }
@@ -150,9 +160,12 @@ impl Handler<Report> for DeploymentsActor {
 impl Handler<Stepped> for DeploymentsActor {
     type Result = ();
 
-    fn handle(&mut self, Stepped { endpoint }: Stepped, ctx: &mut Self::Context) {
+    fn handle(&mut self, Stepped { endpoint, is_taken }: Stepped, ctx: &mut Self::Context) {
         self.stepping.remove(&endpoint);
-        self.tick(&ctx.address());
+        // One that failed has its next chance with the next tick: a full disk is no reason to spin.
+        if is_taken {
+            self.tick(&ctx.address());
+        }
     }
 }
 
@@ -160,12 +173,14 @@ impl DeploymentsActor {
     fn tick(&mut self, myself: &Addr<Self>) {
         let (catalog, now) = (self.parts.endpoints.catalog(), endpoints::now());
         self.publish_desired(&catalog, now);
+        self.watch_launcher();
+        self.wait_for(&catalog);
         for endpoint in catalog.endpoints.values().filter(|it| is_unsettled(it)) {
             if self.stepping.contains(&endpoint.name) {
                 continue;
             }
             let ControlConfig { provision, .. } = self.parts.config;
-            let patience = self.parts.config.patience();
+            let patience = self.patience(endpoint);
             let seen = |fleet: &FleetId| self.seen(fleet);
             let step = deployment::next_step(endpoint, seen, provision, patience, now);
             if let Some(step) = step {
@@ -173,6 +188,42 @@ impl DeploymentsActor {
                 self.take(step, Arc::clone(endpoint), &catalog, myself.clone());
             }
         }
+    }
+
+    /// Begins to wait for what has become pending, and forgets what no longer is.
+    fn wait_for(&mut self, catalog: &Catalog) {
+        let pending: BTreeSet<_> = catalog
+            .endpoints
+            .values()
+            .filter_map(|it| Some((it.name.clone(), it.pending.as_ref()?.started)))
+            .collect();
+        self.waiting.retain(|deployment, _| pending.contains(deployment));
+        for deployment in pending {
+            self.waiting.entry(deployment).or_insert_with(Instant::now);
+        }
+    }
+
+    fn patience(&self, endpoint: &Endpoint) -> Patience {
+        let pending = endpoint.pending.as_ref();
+        let key = pending.map(|it| (endpoint.name.clone(), it.started));
+        let since = key.and_then(|key| self.waiting.get(&key));
+        let waited = since.map_or(Duration::ZERO, Instant::elapsed);
+        Patience { waited, longest: self.parts.config.patience() }
+    }
+
+    /// Says once that nothing can settle.
+    fn watch_launcher(&mut self) {
+        let is_pooled = self.parts.config.provision == Provision::Pooled;
+        let is_silent = !is_pooled && self.recent_report().is_none();
+        if is_silent && !self.is_launcher_silent && self.report.is_some() {
+            warn!("the launcher is silent: endpoints stay as they are until it reports again");
+        }
+        self.is_launcher_silent = is_silent;
+    }
+
+    fn recent_report(&self) -> Option<&FleetsReport> {
+        let (at, report) = self.report.as_ref()?;
+        (at.elapsed() < REPORT_LEASE).then_some(report)
     }
 
     fn publish_desired(&self, catalog: &Catalog, now: Timestamp) {
@@ -194,12 +245,14 @@ impl DeploymentsActor {
             // The workers are nobody's: what is to be let go of is let go of with the step.
             return Seen { n_in_service, is_gone: true, failure: None };
         }
-        let report = self.report.as_ref().filter(|(at, _)| at.elapsed() < REPORT_LEASE);
-        let fleet = report.map(|(_, fleets)| fleets.get(fleet));
+        let report = self.recent_report();
+        // A report that does not know of the latest wish may be about to start what it does not name.
+        let knows = report.is_some_and(|it| it.known == self.publish.borrow().version);
+        let fleet = report.and_then(|report| report.fleets.get(fleet));
         Seen {
             n_in_service,
-            is_gone: fleet.is_some_and(|it| it.is_none_or(|it| it.n_running == 0)),
-            failure: fleet.flatten().and_then(|it| it.failure.clone()),
+            is_gone: knows && fleet.is_none_or(|it| it.n_running == 0),
+            failure: fleet.and_then(|it| it.failure.clone()),
         }
     }
 
@@ -207,13 +260,25 @@ impl DeploymentsActor {
     fn take(&self, step: Step, endpoint: Arc<Endpoint>, catalog: &Catalog, myself: Addr<Self>) {
         let endpoints = self.parts.endpoints.clone();
         let letting_go = self.let_go(&step, &endpoint, catalog);
-        actix::spawn(async move {
-            letting_go.await;
-            let name = endpoint.name.clone();
-            if let Err(error) = endpoints.settle(endpoint, step).await {
-                warn!(endpoint = %name, error = %Chain(&error), "deployment does not go on; tried again");
+        let name = endpoint.name.clone();
+        let stepping = actix::spawn(async move {
+            let is_taken = endpoints.settle(endpoint, step).await;
+            if let Ok(true) = is_taken {
+                letting_go.await;
             }
-            myself.do_send(Stepped { endpoint: name });
+            is_taken
+        });
+        actix::spawn(async move {
+            // A panic must come back too, or the endpoint would never settle.
+            let is_taken = match stepping.await {
+                Ok(Ok(is_taken)) => is_taken,
+                Ok(Err(error)) => {
+                    warn!(endpoint = %name, error = %Chain(&error), "deployment does not go on; tried again");
+                    false
+                }
+                Err(_) => false,
+            };
+            myself.do_send(Stepped { endpoint: name, is_taken });
         });
     }
 

@@ -22,7 +22,7 @@ use crate::{
     control::{
         Context, Outcome, Request,
         arn::ResourceKind,
-        catalog::{self, Catalog, Change, Endpoint, Timestamp},
+        catalog::{self, Catalog, Change, Deployment, Endpoint, Timestamp},
         error::ControlError,
         seed,
     },
@@ -192,7 +192,9 @@ impl Endpoints {
     }
 
     pub fn is_alive(&self) -> bool {
-        self.addr.connected()
+        // An actor's thread that panicked is noticed by its address only when it is asked again. What
+        // it tells the news with is gone at once.
+        self.addr.connected() && self.changes.has_changed().is_ok()
     }
 }
 
@@ -265,7 +267,10 @@ impl Handler<Operate> for EndpointsActor {
     fn handle(&mut self, Operate { call }: Operate, _: &mut Self::Context) -> Self::Result {
         let catalog = Arc::clone(&self.published.load().catalog);
         let outcome = call.decide(&catalog, &self.config).map_err(OperateError::Refused)?;
-        let pending = outcome.changes.iter().find_map(Change::pending).cloned();
+        let known =
+            |it: &Deployment| catalog.endpoints.values().any(|e| e.pending.as_ref() == Some(it));
+        let pending = outcome.changes.iter().find_map(Change::pending).filter(|it| !known(it));
+        let pending = pending.cloned();
         self.commit(&catalog, outcome.changes)?;
         info!(operation = call.request.operation(), "control plane changed");
         for variant in pending.into_iter().flat_map(|it| it.variants) {
@@ -285,7 +290,9 @@ impl Handler<Seed> for EndpointsActor {
         let home = seed::Home { region, account_id, now: now() };
         let is_new = |it: &&file::Endpoint| !catalog.has(ResourceKind::Endpoint, it.name.as_str());
         let new = endpoints.iter().filter(is_new);
-        let changes = new.flat_map(|it| seed::changes(it, &home, new_fleet)).collect();
+        let changes = new.flat_map(|it| seed::changes(it, &home, new_fleet));
+        // Whatever has a name already is a client's, and stays.
+        let changes = changes.filter(|it| !recorded::has(&catalog, it)).collect();
         Ok(self.commit(&catalog, changes)?)
     }
 }

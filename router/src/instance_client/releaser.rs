@@ -5,7 +5,7 @@ use super::{
     connection::{Connector, EndOfStream},
 };
 use crate::instance::Instance;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -17,6 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A worker answers once it has begun to let go. One that does not evicts the models when it needs
 /// their room.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Instances that are asked at the same time: each is a connection.
+const MAX_ASKS: usize = 32;
 
 /// Asks instances to let go of models. For `Deployments`, on its own thread.
 #[derive(Clone)]
@@ -41,13 +44,13 @@ impl Releaser {
     /// hear of costs memory until it is needed, nothing else: so failures are logged, not returned.
     pub async fn release(&self, prefixes: &BTreeSet<String>, instances: &[Arc<Instance>]) {
         let asks = instances.iter().flat_map(|instance| {
-            prefixes.iter().map(async |prefix| {
+            prefixes.iter().map(async move |prefix| {
                 if let Err(error) = self.ask(instance, prefix).await {
                     warn!(instance = %instance.id, prefix, error, "models were not let go of");
                 }
             })
         });
-        join_all(asks).await;
+        stream::iter(asks).buffer_unordered(MAX_ASKS).collect::<()>().await;
     }
 
     async fn ask(&self, instance: &Instance, prefix: &str) -> Result<(), String> {

@@ -23,8 +23,8 @@ use std::{
 };
 
 /// How long instances go on after the traffic has left them: an invocation that picked its variant
-/// just before is on its way to them.
-pub const RETIRE_GRACE: Duration = Duration::from_secs(1);
+/// just before is on its way to them, and may take as long as a connection may (a second).
+pub const RETIRE_GRACE: Duration = Duration::from_secs(2);
 
 /// SageMaker's bound for `FailureReason` (API model of 2017-07-24).
 const MAX_REASON_CHARS: usize = 1024;
@@ -60,6 +60,13 @@ impl FromStr for Provision {
     }
 }
 
+/// How long a pending deployment is waited for, by a clock that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    pub waited: Duration,
+    pub longest: Duration,
+}
+
 /// What is to be done with an endpoint's record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -78,7 +85,7 @@ pub fn next_step(
     endpoint: &Endpoint,
     seen: impl Fn(&FleetId) -> Seen,
     provision: Provision,
-    patience: Duration,
+    patience: Patience,
     now: Timestamp,
 ) -> Option<Step> {
     if endpoint.status == EndpointStatus::Deleting {
@@ -86,7 +93,7 @@ pub fn next_step(
         return variants.all(|it| seen(&it.fleet).is_gone).then_some(Step::Remove);
     }
     if let Some(pending) = &endpoint.pending {
-        let step = pending_step(pending, &seen, provision, patience, now);
+        let step = pending_step(pending, &seen, provision, patience);
         if step.is_some() {
             return step;
         }
@@ -103,8 +110,7 @@ fn pending_step(
     pending: &Deployment,
     seen: impl Fn(&FleetId) -> Seen,
     provision: Provision,
-    patience: Duration,
-    now: Timestamp,
+    Patience { waited, longest }: Patience,
 ) -> Option<Step> {
     let is_ready = |variant: &DeployedVariant| {
         let n_in_service = seen(&variant.fleet).n_in_service;
@@ -121,8 +127,7 @@ fn pending_step(
     if let Some(failure) = &seen.failure {
         return Some(Step::Fail(unhealthy(variant, failure)));
     }
-    let waited = Duration::from_millis(now.0.saturating_sub(pending.started.0));
-    if waited < patience {
+    if waited < longest {
         return None;
     }
     Some(Step::Fail(match provision {
@@ -221,7 +226,8 @@ fn fleets<'a>(deployments: impl Iterator<Item = &'a Deployment>) -> BTreeSet<Fle
 }
 
 fn is_past(retired: &Deployment, now: Timestamp) -> bool {
-    u128::from(now.0.saturating_sub(retired.started.0)) >= RETIRE_GRACE.as_millis()
+    // The clock of records may be set: back or forth, a grace must end.
+    u128::from(now.0.abs_diff(retired.started.0)) >= RETIRE_GRACE.as_millis()
 }
 
 /// Returns every fleet that shall run now.

@@ -42,6 +42,17 @@ pub fn write(change: &Change) -> Write {
     Write { table, key, value }
 }
 
+/// Whether the catalog has a record under the key of this change.
+pub fn has(catalog: &Catalog, change: &Change) -> bool {
+    let Write { table, key, .. } = write(change);
+    match table {
+        Table::Models => catalog.models.contains_key(&key),
+        Table::EndpointConfigs => catalog.configs.contains_key(&key),
+        Table::Endpoints => catalog.endpoints.contains_key(&key),
+        Table::AsyncInvocations => false,
+    }
+}
+
 fn json(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("records hold names, texts and numbers")
 }

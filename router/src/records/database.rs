@@ -5,55 +5,80 @@
 
 use super::{Records, RecordsError, Table, Write};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// A database file. One process at a time may have it open.
 #[derive(Debug)]
 pub struct DatabaseRecords {
-    database: Database,
+    path: PathBuf,
+    /// `None` after a failure: redb refuses everything then until it is opened anew, which heals what
+    /// a full disk or a lost one left.
+    database: Mutex<Option<Database>>,
 }
 
 impl DatabaseRecords {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Self, RecordsError> {
-        let failed = |error: Arc<_>| RecordsError::Open(path.display().to_string(), error);
-        let database = Database::create(path).map_err(|error| failed(Arc::new(error)))?;
-        let records = Self { database };
-        // A table that was never written to could not be opened for reading.
-        records.create_tables().map_err(|error| failed(Arc::new(error)))?;
-        Ok(records)
+        let database = open(path)
+            .map_err(|error| RecordsError::Open(path.display().to_string(), Arc::new(error)))?;
+        Ok(Self { path: path.to_owned(), database: Mutex::new(Some(database)) })
     }
 
-    fn create_tables(&self) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        for table in Table::ALL {
-            transaction.open_table(definition(table))?;
+    /// Does something with the database, opened anew if it failed before.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, RecordsError> {
+        // Whoever panicked in the middle left the database whole: a transaction that is dropped is none.
+        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = match slot.take() {
+            Some(database) => Ok(database),
+            None => open(&self.path),
         }
-        Ok(transaction.commit()?)
+        .and_then(|database| {
+            let done = work(&database)?;
+            *slot = Some(database);
+            Ok(done)
+        });
+        done.map_err(|error| RecordsError::Storage(Arc::new(error)))
     }
+}
 
-    fn read(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(definition(table))?;
-        let mut entries = Vec::new();
-        for entry in table.iter()? {
-            let (key, value) = entry?;
-            entries.push((key.value().to_owned(), value.value().to_owned()));
-        }
-        Ok(entries)
+fn open(path: &Path) -> Result<Database, redb::Error> {
+    let database = Database::create(path)?;
+    // A table that was never written to could not be opened for reading.
+    let transaction = database.begin_write()?;
+    for table in Table::ALL {
+        transaction.open_table(definition(table))?;
     }
+    transaction.commit()?;
+    Ok(database)
+}
 
-    fn write(&self, writes: &[Write]) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        for Write { table, key, value } in writes {
-            let mut table = transaction.open_table(definition(*table))?;
-            match value {
-                Some(value) => drop(table.insert(key.as_str(), value.as_slice())?),
-                None => drop(table.remove(key.as_str())?),
-            }
-        }
-        Ok(transaction.commit()?)
+fn read(database: &Database, table: Table) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(definition(table))?;
+    let mut entries = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        entries.push((key.value().to_owned(), value.value().to_owned()));
     }
+    Ok(entries)
+}
+
+fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    for Write { table, key, value } in writes {
+        let mut table = transaction.open_table(definition(*table))?;
+        match value {
+            Some(value) => drop(table.insert(key.as_str(), value.as_slice())?),
+            None => drop(table.remove(key.as_str())?),
+        }
+    }
+    Ok(transaction.commit()?)
 }
 
 fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {
@@ -62,11 +87,11 @@ fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [
 
 impl Records for DatabaseRecords {
     fn all(&self, table: Table) -> Result<Vec<(String, Vec<u8>)>, RecordsError> {
-        self.read(table).map_err(|error| RecordsError::Storage(Arc::new(error)))
+        self.with(|database| read(database, table))
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), RecordsError> {
-        self.write(writes).map_err(|error| RecordsError::Storage(Arc::new(error)))
+        self.with(|database| write(database, writes))
     }
 }
 

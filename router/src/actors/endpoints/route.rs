@@ -75,13 +75,17 @@ impl Routes {
                 routes.insert(endpoint.name.clone(), route);
             }
         }
-        for gone in self.0.values().filter(|it| !routes.contains_key(&it.endpoint.name)) {
-            // Or names that clients make up would fill the metrics.
-            for variant in &gone.variants {
-                metrics.forget(&gone.endpoint.name, &variant.name);
+        let routes = Self(routes);
+        for (name, route) in &self.0 {
+            for variant in &route.variants {
+                let now = routes.variants(name).unwrap_or_default();
+                if !now.iter().any(|it| it.name == variant.name) {
+                    // Or names that clients make up would fill the metrics.
+                    metrics.forget(name, &variant.name);
+                }
             }
         }
-        Self(routes)
+        routes
     }
 }
 

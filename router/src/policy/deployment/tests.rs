@@ -1,7 +1,9 @@
 use super::*;
 use serde_json::{Map, json};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+fn after_waiting(ms: u64) -> Patience {
+    Patience { waited: Duration::from_millis(ms), longest: Duration::from_secs(5) }
+}
 
 fn deployment(started: u64, fleets: &[(&str, u32)]) -> Deployment {
     let variants = fleets.iter().map(|(fleet, n_instances)| {
@@ -40,7 +42,7 @@ fn seeing(n_in_service: &[(&str, u32)]) -> impl Fn(&FleetId) -> Seen {
 }
 
 fn next(endpoint: &Endpoint, seen: impl Fn(&FleetId) -> Seen, now: u64) -> Option<Step> {
-    next_step(endpoint, seen, Provision::Launched, PATIENCE, Timestamp(now))
+    next_step(endpoint, seen, Provision::Launched, after_waiting(now), Timestamp(now))
 }
 
 fn after(endpoint: &Endpoint, step: &Step, now: u64) -> Endpoint {
@@ -98,7 +100,7 @@ fn a_pool_that_is_too_small_is_a_lack_of_capacity() {
     let creating = endpoint("Creating", None, Some(deployment(0, &[("a", 3)])));
     let step = |n, now| {
         let seen = seeing(if n == 2 { &[("a", 2)] } else { &[("a", 9)] });
-        next_step(&creating, seen, Provision::Pooled, PATIENCE, Timestamp(now))
+        next_step(&creating, seen, Provision::Pooled, after_waiting(now), Timestamp(now))
     };
     assert_eq!(step(9, 0), Some(Step::Serve));
     assert_eq!(step(2, 4_999), None);
@@ -117,13 +119,13 @@ fn an_update_keeps_the_old_fleet_until_the_new_one_serves_and_for_a_moment_more(
 
     let updated = after(&updating, &Step::Serve, 200);
     assert_eq!((updated.status, &*updated.config_name), (EndpointStatus::InService, "config-100"));
-    assert_eq!(desired_fleets(&updated, 1_199), [("new".to_owned(), 3), ("old".to_owned(), 1)]);
-    assert_eq!(desired_fleets(&updated, 1_200), [("new".to_owned(), 3)]);
+    assert_eq!(desired_fleets(&updated, 2_199), [("new".to_owned(), 3), ("old".to_owned(), 1)]);
+    assert_eq!(desired_fleets(&updated, 2_200), [("new".to_owned(), 3)]);
 
-    assert_eq!(next(&updated, seeing(&[("old", 0), ("new", 3)]), 1_200), None);
-    let forget = next(&updated, seeing(&[("new", 3)]), 1_200).unwrap();
+    assert_eq!(next(&updated, seeing(&[("old", 0), ("new", 3)]), 2_200), None);
+    let forget = next(&updated, seeing(&[("new", 3)]), 2_200).unwrap();
     assert_eq!(forget, Step::Forget(Timestamp(200)));
-    assert_eq!(after(&updated, &forget, 1_300).retired, []);
+    assert_eq!(after(&updated, &forget, 2_300).retired, []);
 }
 
 #[test]
@@ -133,7 +135,7 @@ fn an_update_that_fails_leaves_what_served_before() {
     let failed = after(&updating, &Step::Fail("no room".to_owned()), 200);
     assert_eq!((failed.status, &failed.active), (EndpointStatus::InService, &Some(old)));
     assert_eq!(failed.failure_reason.as_deref(), Some("no room"));
-    assert_eq!(desired_fleets(&failed, 2_000), [("old".to_owned(), 1)]);
+    assert_eq!(desired_fleets(&failed, 3_000), [("old".to_owned(), 1)]);
 }
 
 #[test]
@@ -185,4 +187,13 @@ fn two_deployments_that_retire_in_the_same_moment_are_told_apart() {
     let updated = after(&updating, &Step::Serve, 200);
     let names: Vec<u64> = updated.retired.iter().map(|it| it.started.0).collect();
     assert_eq!(names, [200, 201]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_retired_fleet_for_ever() {
+    let mut updated = endpoint("InService", Some(deployment(0, &[("new", 1)])), None);
+    updated.retired.push(deployment(1_000_000, &[("old", 1)]));
+    assert_eq!(desired_fleets(&updated, 500), [("new".to_owned(), 1)]);
+    let step = next(&updated, seeing(&[("new", 1)]), 500);
+    assert_eq!(step, Some(Step::Forget(Timestamp(1_000_000))));
 }
