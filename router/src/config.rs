@@ -10,7 +10,7 @@ pub use asynchronous::AsyncConfig;
 pub use control::ControlConfig;
 pub use store::{ObjectsConfig, StoreConfig};
 
-use crate::{auth::credentials::CredentialsError, tls::TlsError};
+use crate::{auth::credentials::CredentialsError, control::seed, tls::TlsError};
 use clap::Parser as _;
 use shared::{
     api::endpoints::{Endpoint, EndpointsFile},
@@ -310,6 +310,7 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| invalid(error.to_string()))?;
         let file: EndpointsFile = toml::from_str(&text)
             .map_err(|error| invalid(Chain(&error).to_string().replace('\n', " ")))?;
+        seed::check(&file.endpoints).map_err(|error| invalid(error.to_string()))?;
         Ok(file.endpoints)
     }
 }

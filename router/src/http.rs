@@ -42,20 +42,23 @@ pub fn routes(face: Face) -> impl Fn(&mut ServiceConfig) {
         if face != Face::Internal {
             clients(config);
         }
+        let route = |path| resource(path).default_service(web::to(error::wrong_method));
+        // Their labels are names of endpoints, which strangers shall not learn.
+        let metrics = || route("/metrics").route(get().to(health::metrics));
         match face {
             Face::Open | Face::Internal => {
-                config.service(scope("/manifold").configure(neighbours));
+                config.service(scope("/manifold").configure(neighbours)).service(metrics());
             }
             Face::Guarded => {
                 let guarded = scope("/manifold").wrap(from_fn(neighbours::only));
-                config.service(guarded.configure(neighbours));
+                config
+                    .service(guarded.configure(neighbours))
+                    .service(metrics().wrap(from_fn(neighbours::only)));
             }
             Face::Public => {}
         }
-        let route = |path| resource(path).default_service(web::to(error::wrong_method));
         config
             .service(route("/ping").route(get().to(health::ping)))
-            .service(route("/metrics").route(get().to(health::metrics)))
             .default_service(web::to(error::unknown_operation));
     }
 }

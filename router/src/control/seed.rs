@@ -4,13 +4,61 @@
 use super::{
     arn::{ResourceKind, arn},
     catalog::{
-        Change, DeployedVariant, Deployment, Endpoint, EndpointConfig, EndpointStatus, Model,
+        self, Change, DeployedVariant, Deployment, Endpoint, EndpointConfig, EndpointStatus, Model,
         Timestamp,
     },
 };
 use serde_json::{Map, Value, json};
-use shared::{api::endpoints as file, id::FleetId};
-use std::collections::BTreeMap;
+use shared::{
+    api::endpoints as file,
+    id::{EndpointName, FleetId, VariantName},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a set of endpoints was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum InvalidEndpoints {
+    #[error("endpoint `{0}` is there twice: names differ in more than case")]
+    DuplicateEndpoint(EndpointName),
+    #[error("endpoint `{0}` has variant `{1}` twice")]
+    DuplicateVariant(EndpointName, VariantName),
+    #[error("endpoint `{0}`: weight {1} is not a number from 0 to a billion")]
+    Weight(EndpointName, f64),
+    #[error("endpoint `{0}` has no variant with a positive weight")]
+    NoWeight(EndpointName),
+    #[error("endpoint `{0}`: the model data URL holds control characters")]
+    Url(EndpointName),
+}
+
+/// Keeps sums of weights finite.
+const MAX_WEIGHT: f64 = 1e9;
+
+/// Refuses endpoints that could not serve, before any becomes a record.
+pub fn check(endpoints: &[file::Endpoint]) -> Result<(), InvalidEndpoints> {
+    let mut names = BTreeSet::new();
+    for endpoint in endpoints {
+        let name = || endpoint.name.clone();
+        if !names.insert(catalog::key(endpoint.name.as_str())) {
+            return Err(InvalidEndpoints::DuplicateEndpoint(name()));
+        }
+        let mut variants = BTreeSet::new();
+        for variant in &endpoint.variants {
+            if !(0.0..=MAX_WEIGHT).contains(&variant.weight) {
+                return Err(InvalidEndpoints::Weight(name(), variant.weight));
+            }
+            if String::from(variant.model_data_url.clone()).contains(char::is_control) {
+                return Err(InvalidEndpoints::Url(name()));
+            }
+            if !variants.insert(&variant.name) {
+                return Err(InvalidEndpoints::DuplicateVariant(name(), variant.name.clone()));
+            }
+        }
+        if !endpoint.variants.iter().any(|variant| variant.weight > 0.0) {
+            return Err(InvalidEndpoints::NoWeight(name()));
+        }
+    }
+    Ok(())
+}
 
 /// What records say of where they are.
 #[derive(Clone, Debug)]
@@ -122,4 +170,44 @@ fn object(value: Value, name_member: &str, name: &str) -> Map<String, Value> {
     let Value::Object(mut object) = value else { return Map::new() };
     object.insert(name_member.to_owned(), name.into());
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::api::endpoints::EndpointsFile;
+
+    fn endpoint(name: &str, variants: &[(&str, &str)]) -> String {
+        let variants = variants.iter().map(|(name, weight)| {
+            format!(
+                "[[endpoint.variant]]\nname = \"{name}\"\nweight = {weight}\n\
+                 model_data_url = \"s3://bucket/{name}/\"\n"
+            )
+        });
+        format!("[[endpoint]]\nname = \"{name}\"\n{}", variants.collect::<String>())
+    }
+
+    #[track_caller]
+    fn check_refused(toml: &str, expected: &str) {
+        let file: EndpointsFile = toml::from_str(toml).unwrap();
+        assert_eq!(check(&file.endpoints).unwrap_err().to_string(), expected, "{toml}");
+    }
+
+    #[test]
+    fn endpoints_that_could_not_serve_are_refused() {
+        let twice = format!("{}{}", endpoint("d", &[("a", "1.0")]), endpoint("D", &[("a", "1.0")]));
+        check_refused(&twice, "endpoint `D` is there twice: names differ in more than case");
+        let variants = [("a", "1.0"), ("a", "1.0")];
+        check_refused(&endpoint("d", &variants), "endpoint `d` has variant `a` twice");
+        let none = "endpoint `d` has no variant with a positive weight";
+        check_refused(&endpoint("d", &[("a", "0.0")]), none);
+        for weight in ["-1.0", "inf", "nan"] {
+            let shown: f64 = weight.parse().unwrap();
+            let expected =
+                format!("endpoint `d`: weight {shown} is not a number from 0 to a billion");
+            check_refused(&endpoint("d", &[("a", weight)]), &expected);
+        }
+        let broken = endpoint("d", &[("a", "1.0")]).replace("s3://bucket/a/", "s3://bucket/a\\n/");
+        check_refused(&broken, "endpoint `d`: the model data URL holds control characters");
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::header::HOST,
     web::{Data, Payload},
 };
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,6 +26,9 @@ use tracing::{debug, error, warn};
 /// The longest call that makes sense: 15 containers with 32 KB of environment each, and as much
 /// again for what they are called.
 const MAX_BODY_BYTES: u64 = 1024 * 1024;
+
+/// Twice the longest name of a region.
+const MAX_REGION_CHARS: usize = 32;
 
 /// How long the store may take to say whether there are any models.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
@@ -68,11 +72,18 @@ impl ControlDesk {
         let account_id = &self.identity.account_id;
         let all = || format!("arn:aws:sagemaker:*:{account_id}:*");
         caller.may(&format!("sagemaker:{operation}"), None, all)?;
+        if operation == "CreateEndpointConfig" && mentions(&body.bytes, "AsyncInferenceConfig") {
+            // The router writes there with its own rights, so the caller must have them.
+            caller.may("s3:PutObject", None, || "arn:aws:s3:::*".to_owned())?;
+        }
         let scope = CredentialScope::of(request.headers(), request.query_string());
         let call = Call {
             request: Request::parse(operation, &body.bytes)?,
-            region: scope.map_or_else(|| self.identity.region.clone(), |scope| scope.region),
-            own_hosts: vec![request.connection_info().host().to_owned()],
+            region: scope
+                .map(|scope| scope.region)
+                .filter(|region| is_region(region))
+                .unwrap_or_else(|| self.identity.region.clone()),
+            own_hosts: host(request).into_iter().collect(),
         };
         if call.request.operation() == "CreateModel" {
             self.check_model_data(&call).await?;
@@ -102,6 +113,23 @@ impl ControlDesk {
         }
         Ok(())
     }
+}
+
+/// Whether a body has a member of this name, or says it anywhere else.
+fn mentions(body: &[u8], name: &str) -> bool {
+    body.windows(name.len()).any(|it| it == name.as_bytes())
+}
+
+/// What may stand in an ARN: without credentials, anybody writes what they like.
+fn is_region(region: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    region.len() <= MAX_REGION_CHARS && region.bytes().all(is_legal)
+}
+
+/// Under which name the caller reaches us. Not what a proxy says of it: that is not signed.
+fn host(request: &HttpRequest) -> Option<String> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    host.map(str::to_owned).or_else(|| request.uri().authority().map(ToString::to_string))
 }
 
 /// Why a call was not done.

@@ -48,6 +48,8 @@ pub struct Reception {
 /// What differs between the operations that invoke a model and wait for its answer.
 #[derive(Clone, Copy)]
 pub(super) struct Operation {
+    /// What a key must allow.
+    pub(super) action: &'static str,
     /// Reads what the request says outside its body.
     pub(super) parse: fn(&HeaderMap) -> Result<Asked, InvalidRequest>,
     /// Makes the client's response of an answer whose head has come.
@@ -60,7 +62,11 @@ pub async fn invoke(
     payload: Payload,
     reception: Data<Reception>,
 ) -> HttpResponse {
-    let operation = Operation { parse: request::parse, respond: answer::response };
+    let operation = Operation {
+        action: "sagemaker:InvokeEndpoint",
+        parse: request::parse,
+        respond: answer::response,
+    };
     serve(operation, &request, payload, &reception).await
 }
 
@@ -75,7 +81,7 @@ pub(super) async fn serve(
     // A span costs nothing where its level is off, as it is by default.
     let span = debug_span!("invocation", invocation_id = ?id, endpoint = endpoint_of(request));
     let asked = (operation.parse)(request.headers());
-    let inbound = Inbound { request, asked, id: &id };
+    let inbound = Inbound { request, action: operation.action, asked, id: &id };
     let received = reception.receive(inbound, &mut payload, &mut visit);
     match received.instrument(span).await {
         Ok((served, variant)) => (operation.respond)(served, id, &variant, visit),
@@ -93,6 +99,7 @@ pub(super) async fn serve(
 /// A request, but for its body.
 struct Inbound<'a> {
     request: &'a HttpRequest,
+    action: &'static str,
     asked: Result<Asked, InvalidRequest>,
     id: &'a HeaderValue,
 }
@@ -142,7 +149,7 @@ impl Reception {
         payload: &mut Payload,
         visit: &mut Visit,
     ) -> Result<(Served, Arc<Variant>), Failure> {
-        let Inbound { request, asked, id } = inbound;
+        let Inbound { request, action, asked, id } = inbound;
         let visitor = self.gate.admit(request, Api::Runtime).map_err(Failure::of_auth)?;
         let name = endpoint_of(request);
         let endpoint = request::endpoint_name(name)
@@ -152,13 +159,13 @@ impl Reception {
             // A stranger must not learn what there is: it is told once the caller is known.
             asked => asked,
         };
+        let body = self.read(request, payload).await?;
+        let caller = identify(visitor, &body).await.map_err(Failure::of_auth)?;
+        self.may(action, &caller, &endpoint, asked.as_ref().ok().map(|(asked, _)| asked))
+            .map_err(Failure::of_auth)?;
         if let Ok((_, variant)) = &asked {
             visit.variant = variant.metrics.clone();
         }
-        let body = self.read(request, payload).await?;
-        let caller = identify(visitor, &body).await.map_err(Failure::of_auth)?;
-        self.may(&caller, &endpoint, asked.as_ref().ok().map(|(asked, _)| asked))
-            .map_err(Failure::of_auth)?;
         let (asked, _) = asked?;
 
         // Once more: the body may have taken so long that the endpoint has other variants now.
@@ -189,18 +196,20 @@ impl Reception {
         body.map_err(|error| Failure::of(error, |it| ApiError::of_body(it, &self.dispatch.config)))
     }
 
-    /// Checks that the caller may invoke what is asked for.
+    /// Checks that the caller may invoke asynchronously what is asked for.
     pub(super) fn authorize(
         &self,
         caller: &Caller,
         endpoint: &EndpointName,
         asked: Option<&Asked>,
     ) -> Result<(), ApiError> {
-        self.may(caller, endpoint, asked).map_err(|error| ApiError::of_auth(&error))
+        let action = "sagemaker:InvokeEndpointAsync";
+        self.may(action, caller, endpoint, asked).map_err(|error| ApiError::of_auth(&error))
     }
 
     fn may(
         &self,
+        action: &str,
         caller: &Caller,
         endpoint: &EndpointName,
         asked: Option<&Asked>,
@@ -212,7 +221,7 @@ impl Reception {
             format!("arn:aws:sagemaker:{region}:{account_id}:endpoint/{endpoint}").to_lowercase()
         };
         let target_model = asked.and_then(|asked| asked.target_model.as_ref());
-        caller.may("sagemaker:InvokeEndpoint", target_model, resource)
+        caller.may(action, target_model, resource)
     }
 
     /// Everything that the request says outside its body.

@@ -51,7 +51,8 @@ pub async fn invoke(
     payload: Payload,
     reception: Data<Reception>,
 ) -> HttpResponse {
-    serve(Operation { parse, respond }, &request, payload, &reception).await
+    let action = "sagemaker:InvokeEndpointWithResponseStream";
+    serve(Operation { action, parse, respond }, &request, payload, &reception).await
 }
 
 /// As for `InvokeEndpoint`, but that the model's `Accept` has a header of its own, and that no

@@ -2,6 +2,8 @@
 //!
 //! Errors of our own are S3's, in its XML, so that its clients raise what they know.
 
+mod actions;
+
 use super::{invocations::new_request_id, query::escaped};
 use crate::{
     auth::{BodyCheck, Gate, api::Api, error::AuthError},
@@ -76,7 +78,9 @@ fn admit(
     }
     let (caller, check) = visitor.identify_head()?;
     let resource = || format!("arn:aws:s3:::{}", request.path().trim_start_matches('/'));
-    for action in actions(request) {
+    let uri = request.uri();
+    let is_copy = request.headers().contains_key("x-amz-copy-source");
+    for action in actions::needed(request.method(), uri.path(), request.query_string(), is_copy) {
         caller.may(action, None, resource)?;
     }
     if !request.headers().contains_key(TRANSFER_ENCODING)
@@ -110,36 +114,6 @@ impl BodyVisitor for Checked {
             self.verdict.replace(Some(error));
             RefusedBody
         })
-    }
-}
-
-/// The permissions that a request needs (S3 user guide, "Required permissions for S3 API operations",
-/// as far as a local store has operations).
-fn actions(request: &HttpRequest) -> Vec<&'static str> {
-    let path = request.path().trim_start_matches('/');
-    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-    let is_read = [Method::GET, Method::HEAD].contains(request.method());
-    let is_delete = *request.method() == Method::DELETE
-        || request.query_string().split('&').any(|it| it == "delete" || it == "delete=");
-    if bucket.is_empty() {
-        return vec!["s3:ListAllMyBuckets"];
-    }
-    if key.is_empty() {
-        return vec![match (is_read, is_delete) {
-            (true, _) => "s3:ListBucket",
-            (false, true) if *request.method() == Method::POST => "s3:DeleteObject",
-            (false, true) => "s3:DeleteBucket",
-            (false, false) => "s3:CreateBucket",
-        }];
-    }
-    match (is_read, is_delete) {
-        (true, _) => vec!["s3:GetObject"],
-        (false, true) => vec!["s3:DeleteObject"],
-        // A copy reads, too.
-        (false, false) if request.headers().contains_key("x-amz-copy-source") => {
-            vec!["s3:PutObject", "s3:GetObject"]
-        }
-        (false, false) => vec!["s3:PutObject"],
     }
 }
 
@@ -281,36 +255,4 @@ fn body(code: &str, message: &str, id: &HeaderValue) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}\
          </Message><RequestId>{id}</RequestId></Error>"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use actix_web::test::TestRequest;
-
-    #[track_caller]
-    fn check(method: Method, uri: &str, expected: &[&str]) {
-        let request = TestRequest::with_uri(uri).method(method).to_http_request();
-        assert_eq!(actions(&request), expected, "{uri}");
-    }
-
-    #[test]
-    fn each_request_needs_the_permission_of_its_operation() {
-        check(Method::GET, "/", &["s3:ListAllMyBuckets"]);
-        check(Method::GET, "/bucket?list-type=2", &["s3:ListBucket"]);
-        check(Method::HEAD, "/bucket/", &["s3:ListBucket"]);
-        check(Method::PUT, "/bucket", &["s3:CreateBucket"]);
-        check(Method::DELETE, "/bucket", &["s3:DeleteBucket"]);
-        check(Method::POST, "/bucket?delete", &["s3:DeleteObject"]);
-        check(Method::GET, "/bucket/a/b", &["s3:GetObject"]);
-        check(Method::PUT, "/bucket/a/b", &["s3:PutObject"]);
-        check(Method::POST, "/bucket/a?uploads", &["s3:PutObject"]);
-        check(Method::DELETE, "/bucket/a?uploadId=1", &["s3:DeleteObject"]);
-    }
-
-    #[test]
-    fn a_copy_reads_and_writes() {
-        let request = TestRequest::put().uri("/b/k").insert_header(("x-amz-copy-source", "/c/d"));
-        assert_eq!(actions(&request.to_http_request()), ["s3:PutObject", "s3:GetObject"]);
-    }
 }

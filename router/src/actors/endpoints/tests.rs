@@ -106,6 +106,62 @@ async fn a_step_that_was_decided_on_an_older_record_is_not_taken() {
     assert_eq!(record(&endpoints).status, EndpointStatus::InService);
 }
 
+/// Records that fail, or kill their thread.
+#[derive(Debug)]
+enum Bad {
+    Failing,
+    Panicking,
+}
+
+impl Records for Bad {
+    fn all(&self, _: crate::records::Table) -> Result<Vec<(String, Vec<u8>)>, RecordsError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&self, _: &[crate::records::Write]) -> Result<(), RecordsError> {
+        match self {
+            Self::Failing => Err(RecordsError::Storage(Arc::new(std::io::Error::other("full")))),
+            Self::Panicking => panic!("a bug"),
+        }
+    }
+}
+
+fn over(records: Bad) -> Endpoints {
+    let settings = Settings {
+        account_id: "123456789012".to_owned(),
+        region: "us-east-1".to_owned(),
+        max_instances: 8,
+        max_records: 100,
+    };
+    Endpoints::start(Arc::new(records), settings, EndpointMetrics::default()).unwrap()
+}
+
+#[actix::test]
+async fn a_change_that_cannot_be_written_is_none() {
+    let endpoints = over(Bad::Failing);
+    let error = endpoints.seed(parse(&endpoint("demo", &[("a", 1.0)]))).await.unwrap_err();
+    assert!(matches!(error, OperateError::Records(_)), "{error}");
+    assert!(endpoints.catalog().endpoints.is_empty() && endpoints.is_alive());
+}
+
+#[actix::test]
+async fn the_death_of_the_actors_thread_is_noticed_without_asking_it_again() {
+    let endpoints = over(Bad::Panicking);
+    let error = endpoints.seed(parse(&endpoint("demo", &[("a", 1.0)]))).await.unwrap_err();
+    assert!(matches!(error, OperateError::Unavailable(_)), "{error}");
+    crate::actors::membership::tests::eventually(|| !endpoints.is_alive()).await;
+}
+
+#[actix::test]
+async fn a_file_takes_no_name_from_a_client() {
+    let (endpoints, _folder) = with(&endpoint("demo", &[("a", 1.0)])).await;
+    assert!(endpoints.settle(record(&endpoints), Step::Remove).await.unwrap());
+    let before = Arc::clone(endpoints.catalog().model("demo-a").unwrap());
+    let other = endpoint("demo", &[("a", 1.0)]).replace("s3://bucket/", "s3://other/");
+    endpoints.seed(parse(&other)).await.unwrap();
+    assert!(Arc::ptr_eq(&before, endpoints.catalog().model("demo-a").unwrap()));
+}
+
 #[actix::test]
 async fn an_endpoint_that_is_gone_is_unknown_to_invocations() {
     let (endpoints, _folder) = with(&endpoint("demo", &[("a", 1.0)])).await;
