@@ -1,13 +1,18 @@
 //! Who owns what, and who tells whom.
 //!
 //! ```text
-//!  http/instances ──asks──► Membership ──tells──► Placement      http (at start) ──asks──► Endpoints
-//!  dispatch ───────tells──►  (suspects)              │ publishes                            │ publishes
-//!                                                    ▼                                      ▼
-//!  dispatch ◄──reads── instances and ring        http/invocations ◄──reads── endpoints and variants
+//!  http/instances ──asks──► Membership ──tells──► Placement
+//!  dispatch ───────tells──►  (suspects)              │ publishes groups and their rings
+//!                                                    ▼
+//!  dispatch ◄───────────────reads────────────────────┴──► Deployments (what is in service)
+//!
+//!  http/control ───asks──► Endpoints ──publishes──► routes ──► http/invocations
+//!                          (records)       │ and catalog
+//!                              ▲           ▼
+//!                              └─ steps ─ Deployments ◄──asks── http/fleets (a launcher)
 //! ```
 //!
-//! Three actors, each one for the life of the process, own the truth. What invocations need of it
+//! Four actors, each one for the life of the process, own the truth. What invocations need of it
 //! is published as an immutable snapshot: they take no lock and ask no actor. News go up, and no
 //! actor ever waits for another.
 //!

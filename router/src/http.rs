@@ -16,6 +16,7 @@ pub mod query;
 mod sts;
 mod iam;
 pub mod error;
+pub mod refusals;
 
 use actix_web::{
     guard::fn_guard,
@@ -36,13 +37,21 @@ pub enum Face {
     Internal,
 }
 
-/// The routes of a face. What their handlers need is in the application's data.
-pub fn routes(face: Face) -> impl Fn(&mut ServiceConfig) {
+/// The routes of a face. What their handlers need is in the application's data. `is_local`: whether
+/// only this machine reaches the listener, so that no other name can be right.
+pub fn routes(face: Face, is_local: bool) -> impl Fn(&mut ServiceConfig) {
     move |config| {
+        // Before all else: whoever may come in does not come as a page, or under a stranger's name.
+        let of_pages = scope("").guard(fn_guard(front::is_of_a_page));
+        config.service(of_pages.default_service(web::to(refusals::page)));
+        if is_local {
+            let foreign = scope("").guard(fn_guard(front::is_for_foreign_host));
+            config.service(foreign.default_service(web::to(refusals::foreign_host)));
+        }
         if face != Face::Internal {
             clients(config);
         }
-        let route = |path| resource(path).default_service(web::to(error::wrong_method));
+        let route = |path| resource(path).default_service(web::to(refusals::wrong_method));
         // Their labels are names of endpoints, which strangers shall not learn.
         let metrics = || route("/metrics").route(get().to(health::metrics));
         match face {
@@ -59,13 +68,13 @@ pub fn routes(face: Face) -> impl Fn(&mut ServiceConfig) {
         }
         config
             .service(route("/ping").route(get().to(health::ping)))
-            .default_service(web::to(error::unknown_operation));
+            .default_service(web::to(refusals::unknown_operation));
     }
 }
 
 /// What clients call, with SDKs of AWS.
 fn clients(config: &mut ServiceConfig) {
-    let route = |path| resource(path).default_service(web::to(error::wrong_method));
+    let route = |path| resource(path).default_service(web::to(refusals::wrong_method));
     // What a request was signed for comes before what its path looks like.
     let for_store = scope("").guard(fn_guard(front::is_for_store));
     let for_control_plane = scope("").guard(fn_guard(front::is_for_control_plane));
@@ -89,7 +98,7 @@ fn clients(config: &mut ServiceConfig) {
 
 /// What workers, launchers and operators call.
 fn neighbours(config: &mut ServiceConfig) {
-    let route = |path| resource(path).default_service(web::to(error::wrong_method));
+    let route = |path| resource(path).default_service(web::to(refusals::wrong_method));
     config
         .service(route("/v1/instances").route(get().to(instances::list)))
         .service(

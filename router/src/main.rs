@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     match App::build(config).await {
         Ok(app) => app.run_until(shared::shutdown::requested()).await?,
-        Err(error @ BuildError::Config(_)) => {
+        Err(error @ (BuildError::Config(_) | BuildError::Records(_))) => {
             return Ok(refuse(&error));
         }
         Err(error) => return Err(error.into()),

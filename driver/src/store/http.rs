@@ -5,8 +5,12 @@
 //! design, so the signature comes off: any credentials are as good as none.
 
 use hyper::{
-    Request, Uri, body::Incoming, header::AUTHORIZATION, http::uri::PathAndQuery,
-    server::conn::http1, service::service_fn,
+    Request, Response, StatusCode, Uri,
+    body::Incoming,
+    header::{AUTHORIZATION, HeaderValue, ORIGIN},
+    http::uri::PathAndQuery,
+    server::conn::http1,
+    service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::{Body, service::S3Service};
@@ -69,7 +73,14 @@ async fn connection(stream: TcpStream, service: S3Service) {
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request: Request<Incoming>| {
         let service = service.clone();
-        async move { service.call(without_signature(request).map(Body::from)).await }
+        async move {
+            if is_of_a_page(&request) {
+                let mut refusal = Response::new(Body::empty());
+                *refusal.status_mut() = StatusCode::FORBIDDEN;
+                return Ok(refusal);
+            }
+            service.call(without_signature(request).map(Body::from)).await
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -80,6 +91,13 @@ async fn connection(stream: TcpStream, service: S3Service) {
         // Mostly clients that hung up.
         debug!(error = &error as &dyn std::error::Error, "connection ended early");
     }
+}
+
+/// Whether a browser sends a request on behalf of a page: a stranger's could otherwise write models to
+/// whoever looks at it. No SDK does.
+fn is_of_a_page<B>(request: &Request<B>) -> bool {
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    request.headers().contains_key(ORIGIN) || site.is_some_and(|site| site != b"none")
 }
 
 fn without_signature<B>(mut request: Request<B>) -> Request<B> {

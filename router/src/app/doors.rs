@@ -65,6 +65,7 @@ impl Door {
 pub(super) fn serve(door: Door, shared: Shared) -> io::Result<Server> {
     let Config { max_connections, client_stall, drain_timeout, .. } = shared.config;
     let Door { listener, face, n_threads, tls } = door;
+    let is_local = listener.local_addr().is_ok_and(|it| it.ip().is_loopback());
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(Data::new(shared.reception()))
@@ -77,7 +78,7 @@ pub(super) fn serve(door: Door, shared: Shared) -> io::Result<Server> {
             .app_data(Data::new(shared.health.deployments.clone()))
             .app_data(Data::new(shared.health.clone()))
             .app_data(shared.registry.clone())
-            .configure(http::routes(face))
+            .configure(http::routes(face, is_local))
     });
     let server = server
         .workers(n_threads)

@@ -1,12 +1,12 @@
 //! The one place where an error becomes a status: names, texts and bodies of SageMaker's runtime
 //! API. The table is in `docs/api.md`.
 
-use super::{invocations::new_request_id, request::InvalidRequest};
+use super::request::InvalidRequest;
 use crate::{
     actors::endpoints::PickError,
     async_invocations::AcceptError,
     auth::error::AuthError,
-    body::{BodyError, BodyReader},
+    body::BodyError,
     config::{DispatchConfig, IdentityConfig},
     dispatch::InvokeError,
     headers,
@@ -14,9 +14,8 @@ use crate::{
     metrics::Outcome,
 };
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     http::{StatusCode, header::HeaderValue},
-    web::{Data, Payload},
 };
 use serde::Serialize;
 use shared::{address::ArtifactAddress, api::error::ErrorKind, id::EndpointName};
@@ -366,34 +365,6 @@ fn shortened(text: &str, max_chars: usize) -> Cow<'_, str> {
     }
     let kept: String = text.chars().take(max_chars.saturating_sub(1)).collect();
     Cow::Owned(kept + "…")
-}
-
-/// Any path that is none of ours.
-pub async fn unknown_operation(payload: Payload, bodies: Data<BodyReader>) -> HttpResponse {
-    let message = "The requested operation is not recognized by the service.";
-    refuse(StatusCode::NOT_FOUND, message, payload, &bodies).await
-}
-
-/// A method that a path of ours does not have.
-pub async fn wrong_method(
-    request: HttpRequest,
-    payload: Payload,
-    bodies: Data<BodyReader>,
-) -> HttpResponse {
-    let message = format!("The requested operation does not allow {}.", request.method());
-    refuse(StatusCode::METHOD_NOT_ALLOWED, &message, payload, &bodies).await
-}
-
-async fn refuse(
-    status: StatusCode,
-    message: &str,
-    mut payload: Payload,
-    bodies: &BodyReader,
-) -> HttpResponse {
-    bodies.drain(&mut payload).await;
-    let code = "UnknownOperationException";
-    let error = ApiError::new(status, code, Outcome::ClientError, message);
-    error.into_response(&new_request_id())
 }
 
 #[cfg(test)]

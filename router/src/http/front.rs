@@ -10,9 +10,10 @@ use actix_web::{
     guard::GuardContext,
     http::{
         Method,
-        header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap},
+        header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN},
     },
 };
+use std::net::IpAddr;
 
 /// Whether a request is for S3: signed or presigned for it, whatever its method and path.
 pub fn is_for_store(ctx: &GuardContext<'_>) -> bool {
@@ -45,6 +46,33 @@ pub fn is_query(ctx: &GuardContext<'_>) -> bool {
     *method == Method::POST
         && content_type.starts_with(b"application/x-www-form-urlencoded")
         && (uri.path() == "/" || scope_is(headers, "", "sts") || scope_is(headers, "", "iam"))
+}
+
+/// Whether a browser sends a request on behalf of a page. No SDK does, and none of the pages is ours: a
+/// page of a stranger could otherwise write models to whoever looks at it.
+pub fn is_of_a_page(ctx: &GuardContext<'_>) -> bool {
+    let headers = &ctx.head().headers;
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    headers.contains_key(ORIGIN) || site.is_some_and(|site| site != b"none")
+}
+
+/// Whether a request comes under a name that is not this machine's. The address behind a name is its
+/// owner's to choose: it may be ours.
+pub fn is_for_foreign_host(ctx: &GuardContext<'_>) -> bool {
+    !names_this_machine(&ctx.head().headers)
+}
+
+pub fn names_this_machine(headers: &HeaderMap) -> bool {
+    // Without a name there is none that lies.
+    let Some(host) = headers.get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|it| it.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let name = name.to_ascii_lowercase();
+    address.is_ok() || name == "localhost" || name.ends_with(".localhost")
 }
 
 fn scope_is(headers: &HeaderMap, query: &str, service: &str) -> bool {
@@ -142,5 +170,36 @@ mod tests {
         check("/prefix/", &signed_for("iam"), true);
         check("/endpoints/demo/invocations", &signed_for("sagemaker"), false);
         check("/endpoints/demo/invocations", "", false);
+    }
+
+    #[test]
+    fn what_a_page_sends_is_told_from_what_a_program_sends() {
+        let check = |header, value, expected| {
+            let request = request(Method::POST, "/", &[(header, value)]);
+            assert_eq!(is_of_a_page(&request.guard_ctx()), expected, "{header}: {value}");
+        };
+        check("origin", "https://evil.example", true);
+        check("origin", "null", true);
+        check("sec-fetch-site", "cross-site", true);
+        check("sec-fetch-site", "none", false);
+        check("user-agent", "Boto3/1.44", false);
+    }
+
+    #[test]
+    fn only_addresses_and_localhost_name_this_machine() {
+        let check = |host, expected| {
+            let request = request(Method::GET, "/", &[("host", host)]);
+            assert_eq!(!is_for_foreign_host(&request.guard_ctx()), expected, "{host}");
+        };
+        for host in
+            ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "b.localhost:1", "[::1]:80", "[::1]"]
+        {
+            check(host, true);
+        }
+        for host in
+            ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.nip.io"]
+        {
+            check(host, false);
+        }
     }
 }

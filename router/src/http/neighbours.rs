@@ -1,6 +1,6 @@
 //! Lets workers and launchers of this machine in, and nobody else.
 
-use super::{error::ApiError, invocations::new_request_id};
+use super::{error::ApiError, front, invocations::new_request_id};
 use crate::body::BodyReader;
 use actix_web::{
     Error, HttpMessage as _,
@@ -24,7 +24,8 @@ pub async fn only<B: MessageBody>(
     let peer = request.peer_addr().map(|it| it.ip().to_canonical());
     let is_forwarded = request.headers().contains_key(FORWARDED)
         || request.headers().contains_key("x-forwarded-for");
-    if peer.is_some_and(|it| it.is_loopback()) && !is_forwarded {
+    let is_named = front::names_this_machine(request.headers());
+    if peer.is_some_and(|it| it.is_loopback()) && !is_forwarded && is_named {
         return Ok(next.call(request).await?.map_into_left_body());
     }
     if let Some(bodies) = request.app_data::<Data<BodyReader>>().cloned() {
@@ -60,6 +61,7 @@ mod tests {
         for peer in ["10.0.0.1:1", "[::2]:1", "0.0.0.0:1", "[::ffff:10.0.0.1]:1"] {
             assert_eq!(status_of(peer, none).await, 403, "{peer}");
         }
+        assert_eq!(status_of("127.0.0.1:1", ("host", "evil.example")).await, 403);
         for header in ["forwarded", "x-forwarded-for"] {
             assert_eq!(status_of("127.0.0.1:1", (header, "10.0.0.1")).await, 403, "{header}");
         }

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 /// Names with these beginnings are settings of serving toolkits (SageMaker developer guide, "Use your
-/// own inference code"; Multi Model Server, "Advanced configuration"; TorchServe, the same) and of
-/// the libraries that compute.
-const ALLOWED: [&str; 6] = ["SAGEMAKER_", "MMS_", "TS_", "OMP_", "MKL_", "MODEL_"];
+/// own inference code"; Multi Model Server, "Advanced configuration"; TorchServe, the same).
+const ALLOWED: [&str; 4] = ["SAGEMAKER_", "MMS_", "TS_", "MODEL_"];
+
+/// Settings of the libraries that compute, name by name: others of theirs load code or write files.
+const ALLOWED_NAMES: [&str; 4] =
+    ["OMP_NUM_THREADS", "OMP_DYNAMIC", "MKL_NUM_THREADS", "MKL_DYNAMIC"];
 
 /// Of these, what the platform itself says to a container.
 const OURS: [&str; 4] = [
@@ -20,7 +23,10 @@ const OURS: [&str; 4] = [
 
 /// Returns what may reach a worker.
 pub fn allowed(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let may = |name: &str| ALLOWED.iter().any(|it| name.starts_with(it)) && !OURS.contains(&name);
+    let may = |name: &str| {
+        (ALLOWED.iter().any(|it| name.starts_with(it)) || ALLOWED_NAMES.contains(&name))
+            && !OURS.contains(&name)
+    };
     let allowed = environment.iter().filter(|(name, value)| may(name) && !value.contains('\0'));
     allowed.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -37,6 +43,8 @@ mod tests {
             "TS_X",
             "OMP_NUM_THREADS",
             "LD_PRELOAD",
+            "MKL_VERBOSE_OUTPUT_FILE",
+            "OMP_TOOL_LIBRARIES",
             "LD_LIBRARY_PATH",
             "PATH",
             "AWS_ACCESS_KEY_ID",

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
+use tracing::warn;
 
 /// A database file. One process at a time may have it open.
 #[derive(Debug)]
@@ -48,6 +49,10 @@ impl DatabaseRecords {
 }
 
 fn open(path: &Path) -> Result<Database, redb::Error> {
+    if path.metadata().is_ok_and(|it| it.len() == 0) {
+        // Not silently: somebody may have emptied it.
+        warn!(path = %path.display(), "the records are empty: there are no endpoints");
+    }
     let database = Database::create(path)?;
     // A table that was never written to could not be opened for reading.
     let transaction = database.begin_write()?;

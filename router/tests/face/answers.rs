@@ -147,7 +147,7 @@ async fn a_client_that_stops_reading_its_answer_is_cut_off() {
     let instance = Instance::answering("a", Act::Send(ok("", &huge))).await;
     let router = Router::with(&["--client-stall-ms", "200"], &[&instance]).await;
     let mut connection = router.connect().await;
-    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: r\r\ncontent-length: 0\r\n\
+    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\
                 x-amzn-sagemaker-target-model: m\r\n\r\n";
     connection.write_all(head.as_bytes()).await.unwrap();
     eventually(async || router.metrics().await.contains(r#"outcome="abandoned"} 1"#)).await;

@@ -15,7 +15,7 @@ async fn instance() -> Instance {
 
 /// A request whose body comes in chunks of `size` bytes.
 fn chunked(n_chunks: usize, size: usize) -> Vec<u8> {
-    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: r\r\n\
+    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: localhost\r\n\
                 x-amzn-sagemaker-target-model: m\r\ntransfer-encoding: chunked\r\n\
                 connection: close\r\n\r\n";
     let chunk = [format!("{size:x}\r\n").as_bytes(), &vec![b'x'; size], b"\r\n"].concat();
@@ -66,7 +66,7 @@ async fn a_body_without_end_is_not_read_for_ever() {
 async fn a_body_slower_than_the_minimum_rate_ends_with_408() {
     let router = Router::start(&["--body-grace-ms", "50", "--body-min-rate", "1000000"]).await;
     let mut connection = router.connect().await;
-    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: r\r\ncontent-length: 100\r\n\
+    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\
                 x-amzn-sagemaker-target-model: m\r\n\r\nsome of it";
     connection.write_all(head.as_bytes()).await.unwrap();
     let answer = Response::read(&mut connection).await;
@@ -121,7 +121,7 @@ async fn an_invocation_whose_client_has_left_is_dropped_upstream() {
     let instance = Instance::answering("a", Act::Hang).await;
     let router = Router::with(&[], &[&instance]).await;
     let mut connection = router.connect().await;
-    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: r\r\ncontent-length: 0\r\n\
+    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\
                 x-amzn-sagemaker-target-model: m\r\n\r\n";
     connection.write_all(head.as_bytes()).await.unwrap();
     eventually(async || !instance.received().is_empty()).await;

@@ -46,7 +46,7 @@ async fn a_stop_finishes_what_was_accepted_and_takes_nothing_new() {
 /// Invokes without asking for the connection to be closed: the stopping router must do that.
 async fn invoke_over(mut connection: TcpStream) -> crate::router::Response {
     use tokio::io::AsyncWriteExt as _;
-    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: r\r\ncontent-length: 0\r\n\
+    let head = "POST /endpoints/demo/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\
                 x-amzn-sagemaker-target-model: m\r\n\r\n";
     connection.write_all(head.as_bytes()).await.expect("the router takes it");
     crate::router::Response::read(&mut connection).await

@@ -15,7 +15,7 @@ async fn check(line: &str, headers: &str, expected: (u16, &str, &str)) {
 
 async fn check_target_model(value: &[u8], message: &str) {
     let router = Router::start(&[]).await;
-    let head = format!("{INVOKE} HTTP/1.1\r\nhost: r\r\ncontent-length: 4\r\n");
+    let head = format!("{INVOKE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n");
     let header = [b"x-amzn-sagemaker-target-model: ", value, b"\r\n"].concat();
     let request = [head.as_bytes(), &header, b"connection: close\r\n\r\nbody"].concat();
     router.send_raw(&request).await.check_error(400, "ValidationError", message);
@@ -98,7 +98,7 @@ async fn a_body_with_a_length_and_in_chunks_is_refused() {
     let instance = Instance::answering("a", Act::Send(ok("", ""))).await;
     let router = Router::with(&[], &[&instance]).await;
     let head = format!(
-        "{INVOKE} HTTP/1.1\r\nhost: r\r\nx-amzn-sagemaker-target-model: m\r\n\
+        "{INVOKE} HTTP/1.1\r\nhost: localhost\r\nx-amzn-sagemaker-target-model: m\r\n\
          content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
     );
     assert_eq!(router.send_raw(head.as_bytes()).await.status, 400);

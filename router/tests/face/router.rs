@@ -131,7 +131,8 @@ impl Router {
     /// Sends a whole request on a connection of its own, then reads until it is closed.
     pub(crate) async fn send(&self, line: &str, headers: &str, body: &[u8]) -> Response {
         let length = body.len();
-        let head = format!("{line} HTTP/1.1\r\nhost: r\r\ncontent-length: {length}\r\n{headers}");
+        let head =
+            format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{headers}");
         self.send_raw(&[head.as_bytes(), b"connection: close\r\n\r\n", body].concat()).await
     }
 

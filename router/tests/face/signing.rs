@@ -40,7 +40,7 @@ impl Signer {
             .into();
         let (method, path) = line.split_once(' ').expect("method and path");
         let pairs = headers.lines().map(|line| line.split_once(": ").expect("a header"));
-        let pairs = pairs.chain([("host", "r")]);
+        let pairs = pairs.chain([("host", "localhost")]);
         let uri = format!("http://r{path}");
         let body = SignableBody::Bytes(body);
         let signable = SignableRequest::new(method, uri, pairs, body).expect("valid");

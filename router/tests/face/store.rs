@@ -109,7 +109,7 @@ async fn requests_at_the_store_are_bounded() {
 async fn a_client_that_leaves_takes_its_request_along() {
     let (store, router) = with_store(Act::Hang, &[]).await;
     let mut connection = router.connect().await;
-    let head = format!("GET /b/k HTTP/1.1\r\nhost: r\r\n{SIGNED}\r\n");
+    let head = format!("GET /b/k HTTP/1.1\r\nhost: localhost\r\n{SIGNED}\r\n");
     connection.write_all(head.as_bytes()).await.unwrap();
     eventually(async || store.received().len() == 1).await;
     drop(connection);
