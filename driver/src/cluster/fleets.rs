@@ -14,6 +14,8 @@
 
 mod instance;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     client::Client,
@@ -307,39 +309,4 @@ fn name(fleet: &DesiredFleet, instance_idx: u32) -> String {
         short(variant, MAX_VARIANT_CHARS),
         fleet.fleet.as_str().get(FLEET_CHARS).unwrap_or(fleet.fleet.as_str()),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use shared::id::InstanceId;
-
-    #[test]
-    fn names_of_instances_are_valid_and_differ_between_fleets() {
-        let fleet = |id: &str| DesiredFleet {
-            fleet: id.parse().unwrap(),
-            endpoint: format!("a{}", "-b".repeat(31)).parse().unwrap(),
-            variant: "v".repeat(63).parse().unwrap(),
-            n_instances: 1,
-            environment: BTreeMap::new(),
-        };
-        let (one, other) = (format!("f-{}", "1".repeat(32)), format!("f-{}", "2".repeat(32)));
-        let (one, other) = (name(&fleet(&one), 0), name(&fleet(&other), 4_000_000_000));
-        assert_ne!(one, other);
-        for name in [one, other] {
-            assert!(name.parse::<InstanceId>().is_ok(), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn end_of_the_keeping_task_is_noticed() {
-        let (orders, receiver) = orders::channel();
-        let task = tokio::spawn(async move {
-            let _receiver = receiver;
-            std::future::pending().await
-        });
-        let fleets = Fleets { orders, task };
-        fleets.task.abort();
-        fleets.lost().await;
-    }
 }

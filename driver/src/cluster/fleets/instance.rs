@@ -36,7 +36,7 @@ pub(super) struct Instance {
     /// What it was told that models may take, and in which of its lives: a new one begins with what
     /// its first was started with.
     told: (u64, u32),
-    first_budget_bytes: u64,
+    pub(super) first_budget_bytes: u64,
 }
 
 #[derive(Debug)]
