@@ -13,6 +13,7 @@ use crate::log;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     ffi::OsString,
+    fmt,
     fs::File,
     io,
     net::SocketAddr,
@@ -48,17 +49,39 @@ const FOREIGN_VARIABLES: [&str; 12] = [
     "https_proxy",
 ];
 
+/// How the variables begin that set up our own programs. They hold secrets, and one program's are
+/// none of another's business.
+const SETTINGS: [&str; 2] = [ROUTER_SETTINGS, WORKER_SETTINGS];
+
+pub const ROUTER_SETTINGS: &str = "ROUTER_";
+pub const WORKER_SETTINGS: &str = "WORKER_";
+
 /// How to start a child.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ChildSpec {
     pub name: String,
     pub program: PathBuf,
     pub args: Vec<OsString>,
     pub env: Vec<(String, String)>,
+    /// Of the settings of our programs in our own environment, those that begin so are handed down.
+    pub settings: &'static [&'static str],
     /// Where its output goes, at the end.
     pub log: PathBuf,
     /// Where it writes the address that it listens on.
     pub address_file: PathBuf,
+}
+
+/// Without what variables hold: there may be a secret among them.
+impl fmt::Debug for ChildSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("ChildSpec")
+            .field("name", &self.name)
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &names)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A running child. Dropping it kills it.
@@ -113,7 +136,6 @@ impl Child {
         let mut command = Command::new(&spec.program);
         command
             .args(&spec.args)
-            .envs(spec.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(log)
             .stderr(stderr)
@@ -122,6 +144,9 @@ impl Child {
         for name in FOREIGN_VARIABLES {
             command.env_remove(name);
         }
+        remove_settings(&mut command, spec.settings);
+        // Last, because what we say ourselves is never foreign.
+        command.envs(spec.env.iter().map(|(name, value)| (name, value)));
         let mut process = command
             .spawn()
             .map_err(|source| StartError::Spawn { program: spec.program.clone(), source })?;
@@ -208,6 +233,28 @@ impl Child {
     }
 }
 
+/// Keeps the settings of our programs from a child, but those that begin with one of `kept`.
+pub fn remove_settings(command: &mut Command, kept: &[&str]) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| is_setting(name) && !begins_with(name, kept)) {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Whether others than ourselves, such as those who make models, may set a variable of a child.
+pub fn may_be_set(name: &str) -> bool {
+    !FOREIGN_VARIABLES.contains(&name) && !is_setting(name)
+}
+
+fn is_setting(name: &str) -> bool {
+    begins_with(name, &SETTINGS)
+}
+
+fn begins_with(name: &str, beginnings: &[&str]) -> bool {
+    beginnings.iter().any(|it| name.starts_with(it))
+}
+
 fn read_address(path: &Path) -> Option<SocketAddr> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -222,6 +269,7 @@ mod tests {
             program: PathBuf::from("/bin/sh"),
             args: vec!["-c".into(), script.into()],
             env: vec![("ADDRESS_FILE".to_owned(), folder.join("address").display().to_string())],
+            settings: &[],
             log: folder.join("log"),
             address_file: folder.join("address"),
         }
@@ -275,5 +323,31 @@ mod tests {
         let spec = ChildSpec { program: "/no/such/program".into(), ..shell(folder.path(), "") };
         let error = Child::start(&spec).unwrap_err();
         assert_eq!(error.to_string(), "could not start /no/such/program");
+    }
+
+    #[test]
+    fn value_of_a_variable_is_not_in_a_debug_text() {
+        let mut spec = shell(Path::new("/"), "");
+        spec.env.push(("ROUTER_SECRET_ACCESS_KEY".to_owned(), "hush".to_owned()));
+        let text = format!("{spec:?}");
+        assert!(text.contains("ROUTER_SECRET_ACCESS_KEY") && !text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn maker_of_a_model_sets_neither_where_children_call_nor_how_our_programs_run() {
+        for name in ["AWS_ENDPOINT_URL", "https_proxy", "ROUTER_LISTEN", "WORKER_BIND"] {
+            assert!(!may_be_set(name), "{name}");
+        }
+        assert!(may_be_set("SAGEMAKER_MODEL_SERVER_WORKERS"));
+    }
+
+    #[tokio::test]
+    async fn variable_that_is_never_handed_down_can_be_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = shell(folder.path(), "echo it=$AWS_PROFILE >&2; exit 1");
+        spec.env.push(("AWS_PROFILE".to_owned(), "ours".to_owned()));
+        let mut child = Child::start(&spec).unwrap();
+        let error = child.address().await.unwrap_err().to_string();
+        assert!(error.contains("it=ours"), "{error}");
     }
 }

@@ -11,11 +11,12 @@ use crate::{
     child::{StartError, Stopped},
     client::Client,
     data::{DataDir, DataDirError},
+    orders::KillOrder,
     processes::Processes,
     share::Machine,
     signals::Signals,
     signing::Key,
-    supervise::{KillOrder, Supervised},
+    supervise::Supervised,
 };
 use fleets::Fleets;
 use start::{Launched, Started};
@@ -48,15 +49,11 @@ pub struct Cluster {
 
 /// Kills every process of a cluster at once.
 #[derive(Clone, Debug)]
-pub struct Killer {
-    singles: [KillOrder; 2],
-    fleets: fleets::KillOrder,
-}
+pub struct Killer([KillOrder; 3]);
 
 impl Killer {
     pub fn kill(&self) {
-        self.singles.iter().for_each(KillOrder::give);
-        self.fleets.give();
+        self.0.iter().for_each(KillOrder::give);
     }
 }
 
@@ -138,6 +135,16 @@ impl Cluster {
         &self.data
     }
 
+    /// Waits until nobody keeps some part of the cluster running any more, and returns which. Only a
+    /// fault of ours does that: whatever a child does, it is started again.
+    pub async fn lost(&self) -> &'static str {
+        tokio::select! {
+            () = self.router.lost() => "router",
+            () = self.store.lost() => "store",
+            () = self.fleets.lost() => "workers",
+        }
+    }
+
     /// Stops the router first, so that what was accepted is answered, and the store last. Returns
     /// the names of those that had to be killed.
     pub async fn stop(&mut self) -> Vec<String> {
@@ -156,10 +163,7 @@ impl Cluster {
 
     /// Returns a handle that kills everything at once, also while it is being stopped.
     pub fn killer(&self) -> Killer {
-        Killer {
-            singles: [self.router.killer(), self.store.killer()],
-            fleets: self.fleets.killer(),
-        }
+        Killer([self.router.killer(), self.store.killer(), self.fleets.killer()])
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     child::POLL,
     client::{Client, ClientError},
+    console,
 };
 use serde_json::{Value, json};
 use shared::address::ModelDataUrl;
@@ -27,38 +28,62 @@ pub enum EndpointError {
     Client(#[from] ClientError),
     #[error("endpoint `{ENDPOINT}` failed: {0}")]
     Failed(String),
+    #[error(
+        "endpoint `{ENDPOINT}` has {n_instances} instances and could not get {n_wanted}: {reason}"
+    )]
+    NotResized { n_instances: usize, n_wanted: usize, reason: String },
+    #[error(
+        "endpoint `{ENDPOINT}` cannot have {n_wanted} instances, because endpoints of an earlier run have so many that there may be no more: raise --max-instances or ask for fewer --workers ({message})"
+    )]
+    Limit { n_wanted: usize, message: String },
     #[error("endpoint `{ENDPOINT}` is {status} after {PATIENCE:?}")]
     Slow { status: String },
 }
 
 /// Makes the endpoint over a prefix of models, or changes the number of instances of the one that is
-/// there, and returns when it is in service.
+/// there, and returns when it is in service: with how many instances. They are fewer than wanted if
+/// other endpoints have the rest of those that there may be.
 pub async fn ensure(
     client: &Client,
     model_data_url: &ModelDataUrl,
     n_instances: usize,
-) -> Result<(), EndpointError> {
+) -> Result<usize, EndpointError> {
     let status = settled(client).await?;
     if matches!(status.as_deref(), Some("Failed")) {
         delete(client).await?;
     }
-    match status.as_deref() {
-        Some("InService") => resize(client, n_instances).await?,
-        _ => create(client, model_data_url, n_instances).await?,
-    }
+    let made = match status.as_deref() {
+        Some("InService") => resize(client, n_instances).await,
+        _ => create(client, model_data_url, n_instances).await.map(|()| n_instances),
+    };
+    let n_wanted = made.map_err(|error| limit(error, n_instances))?;
     match settled(client).await?.as_deref() {
-        Some("InService") => has_instances(client).await,
+        Some("InService") => has_instances(client, n_wanted).await.map(|()| n_wanted),
         _ => Err(EndpointError::Failed(reason(&describe(client).await?))),
     }
 }
 
+/// Says what to do about it where the router says only that there is a limit.
+fn limit(error: EndpointError, n_wanted: usize) -> EndpointError {
+    match error {
+        EndpointError::Client(ClientError::Refused { code, message, .. })
+            if code.ends_with("ResourceLimitExceeded") =>
+        {
+            EndpointError::Limit { n_wanted, message }
+        }
+        error => error,
+    }
+}
+
 /// Waits for the instances: an endpoint of an earlier run is in service by its record before they are
-/// back.
-async fn has_instances(client: &Client) -> Result<(), EndpointError> {
+/// back. An update that failed is in service, too, with what it had before.
+async fn has_instances(client: &Client, n_wanted: usize) -> Result<(), EndpointError> {
     let described = describe(client).await?;
-    let variants = described["ProductionVariants"].as_array().cloned().unwrap_or_default();
-    let wanted = variants.iter().filter_map(|it| it["DesiredInstanceCount"].as_u64());
-    let n_wanted = usize::try_from(wanted.sum::<u64>()).unwrap_or(usize::MAX);
+    let n_instances = n_desired(&described);
+    if n_instances != n_wanted {
+        let reason = reason(&described);
+        return Err(EndpointError::NotResized { n_instances, n_wanted, reason });
+    }
     // How a launcher names them.
     let prefix = format!("{ENDPOINT}-");
     let deadline = Instant::now() + PATIENCE;
@@ -75,6 +100,12 @@ async fn has_instances(client: &Client) -> Result<(), EndpointError> {
         }
         sleep(POLL).await;
     }
+}
+
+fn n_desired(described: &Value) -> usize {
+    let variants = described["ProductionVariants"].as_array().into_iter().flatten();
+    let wanted = variants.filter_map(|it| it["DesiredInstanceCount"].as_u64());
+    usize::try_from(wanted.sum::<u64>()).unwrap_or(usize::MAX)
 }
 
 /// Deletes the endpoint, and returns when it is gone.
@@ -119,22 +150,32 @@ async fn create(
     Ok(())
 }
 
-async fn resize(client: &Client, n_instances: usize) -> Result<(), EndpointError> {
+/// Returns how many instances it shall have now: what it has already, if there may be no more.
+async fn resize(client: &Client, n_instances: usize) -> Result<usize, EndpointError> {
     let described = describe(client).await?;
+    let n_before = n_desired(&described);
     let variants = described["ProductionVariants"].as_array().cloned().unwrap_or_default();
-    let wanted = json!(n_instances);
-    let [variant] = &*variants else { return Ok(()) };
-    if variant["DesiredInstanceCount"] == wanted {
-        return Ok(());
+    // One with several variants was made by somebody who knows what it shall be.
+    let [variant] = &*variants else { return Ok(n_before) };
+    if n_before == n_instances {
+        return Ok(n_before);
     }
     let input = json!({
         "EndpointName": ENDPOINT,
         "DesiredWeightsAndCapacities": [
-            { "VariantName": variant["VariantName"], "DesiredInstanceCount": wanted },
+            { "VariantName": variant["VariantName"], "DesiredInstanceCount": n_instances },
         ],
     });
-    client.control("UpdateEndpointWeightsAndCapacities", &input).await?;
-    Ok(())
+    let resized = client.control("UpdateEndpointWeightsAndCapacities", &input).await;
+    match resized.map_err(|error| limit(error.into(), n_instances)) {
+        Ok(_) => Ok(n_instances),
+        // It serves as it is, and the cluster must run for those who want to delete the others.
+        Err(error @ EndpointError::Limit { .. }) => {
+            console::say(&format!("note: {error}; it keeps {n_before}"));
+            Ok(n_before)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits until the endpoint goes nowhere by itself, and returns its status; `None` if there is none.
@@ -167,4 +208,20 @@ async fn describe(client: &Client) -> Result<Value, EndpointError> {
 
 fn reason(described: &Value) -> String {
     described["FailureReason"].as_str().unwrap_or("it does not say why").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_is_said_with_what_to_do_about_it() {
+        let refused = ClientError::Refused {
+            operation: "CreateEndpoint".to_owned(),
+            code: "ResourceLimitExceeded".to_owned(),
+            message: "The account-level service limit".to_owned(),
+        };
+        let error = limit(refused.into(), 5).to_string();
+        assert!(error.contains("5 instances") && error.contains("--max-instances"), "{error}");
+    }
 }

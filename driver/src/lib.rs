@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod endpoint;
 pub mod processes;
 pub mod supervise;
+pub mod orders;
 pub mod child;
 pub mod signals;
 pub mod share;

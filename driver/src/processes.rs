@@ -1,6 +1,11 @@
 //! The command line of each process of a cluster.
 
-use crate::{binaries::Binaries, child::ChildSpec, data::DataDir, share::Share};
+use crate::{
+    binaries::Binaries,
+    child::{ChildSpec, ROUTER_SETTINGS, WORKER_SETTINGS},
+    data::DataDir,
+    share::Share,
+};
 use std::{ffi::OsString, net::SocketAddr, path::Path};
 
 /// The region that local clients and the local store agree on. Any would do.
@@ -35,7 +40,10 @@ impl Processes {
         let mut args = Vec::new();
         args.extend(flag("--listen", listen.to_string()));
         args.extend(flag("--records", self.data.records()));
-        self.spec("router", &self.binaries.router, args)
+        ChildSpec {
+            settings: &[ROUTER_SETTINGS],
+            ..self.spec("router", &self.binaries.router, args)
+        }
     }
 
     pub fn worker(
@@ -57,6 +65,7 @@ impl Processes {
         args.extend(flag("--s3-endpoint", store_url));
         args.extend(flag("--s3-region", REGION));
         let mut spec = self.spec(instance, &self.binaries.worker, args);
+        spec.settings = &[WORKER_SETTINGS];
         spec.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec
     }
@@ -80,6 +89,7 @@ impl Processes {
             program: program.to_owned(),
             args,
             env: Vec::new(),
+            settings: &[],
             log: self.data.log(name),
             address_file,
         }

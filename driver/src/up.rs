@@ -106,11 +106,23 @@ pub async fn with_cluster(
     let Some(mut cluster) = Cluster::start(plan, signals).await? else {
         return Ok(Ended::Killed);
     };
-    let worked = signals.unless(work(&cluster)).await;
+    let worked = signals.unless(work_unless_lost(&cluster, work)).await;
     let stopped = stop(&mut cluster, signals).await?;
     let ended = if worked.is_some() { Ended::Finished } else { Ended::Stopped };
     worked.transpose()?;
     Ok(if stopped == Stopped::Orderly { ended } else { Ended::Killed })
+}
+
+async fn work_unless_lost(
+    cluster: &Cluster,
+    work: impl AsyncFnOnce(&Cluster) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        worked = work(cluster) => worked,
+        part = cluster.lost() => {
+            anyhow::bail!("what keeps the {part} running has failed, which is a fault of Manifold")
+        }
+    }
 }
 
 async fn stop(cluster: &mut Cluster, signals: &mut Signals) -> anyhow::Result<Stopped> {
@@ -153,7 +165,7 @@ pub fn measure(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<M
 pub async fn create_endpoint(cluster: &Cluster, n_instances: usize) -> anyhow::Result<()> {
     let step = Step::start();
     let url = format!("s3://{BUCKET}/{PREFIX}").try_into()?;
-    endpoint::ensure(cluster.client(), &url, n_instances).await?;
+    let n_instances = endpoint::ensure(cluster.client(), &url, n_instances).await?;
     step.done(&format!(
         "endpoint `{ENDPOINT}`: CreateModel, CreateEndpointConfig, CreateEndpoint; {n_instances} \
          instance(s) in service"

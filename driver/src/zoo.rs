@@ -1,6 +1,6 @@
 //! The demo models are made by `manifold-zoo`, which needs LibTorch. This is how it is called.
 
-use crate::{binaries::Binaries, models, signals::Signals};
+use crate::{binaries::Binaries, child, models, signals::Signals};
 use std::{
     ffi::OsString,
     io,
@@ -51,7 +51,9 @@ pub async fn make(
     let run_error = |source| ZooError::Run { program: binaries.zoo.clone(), source };
     // Its output is ours, so that its progress is seen. Like every child it ends with us, and a
     // Ctrl-C reaches us alone (see `child`).
-    let mut zoo = tokio::process::Command::new(&binaries.zoo)
+    let mut command = tokio::process::Command::new(&binaries.zoo);
+    child::remove_settings(&mut command, &[]);
+    let mut zoo = command
         .arg("--exit-with-parent")
         .arg("--out")
         .arg(folder)

@@ -1,7 +1,7 @@
 //! `manifold` as a process: what it prints, what it starts, what it leaves.
 
 use crate::{client::Client, cluster::binaries, eventually, processes};
-use driver::child::{Child, ChildSpec, Stopped};
+use driver::child::{Child, ChildSpec, ROUTER_SETTINGS, Stopped, WORKER_SETTINGS};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -53,6 +53,8 @@ impl Launcher {
             program: program.to_owned(),
             args: args.map(Into::into).collect(),
             env: Vec::new(),
+            // It is what hands them on, or not.
+            settings: &[ROUTER_SETTINGS, WORKER_SETTINGS],
             log: folder.join("manifold.log"),
             address_file: folder.join("none"),
         };

@@ -54,6 +54,16 @@ pub fn flag(pid: u32, name: &str) -> Option<String> {
     arguments.next().map(|value| value.to_string_lossy().into_owned())
 }
 
+/// Returns the environment of a process, `NAME=value` each.
+pub fn environment(pid: u32) -> Vec<String> {
+    let pid = Pid::from_u32(pid);
+    let mut system = System::new().expect("this system has a process table");
+    let only = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always);
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, only);
+    let variables = system.process(pid).into_iter().flat_map(Process::environ);
+    variables.map(|it| it.to_string_lossy().into_owned()).collect()
+}
+
 /// Kills a process (SIGKILL).
 pub fn kill(pid: u32) {
     send(pid, Signal::Kill);

@@ -37,8 +37,9 @@ impl RestartedRouter {
         let processes = Processes { binaries: binaries(), data };
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let (store, store_address) = start(&processes.store(any_port)).await;
-        let (first, address) = start(&spec(&processes, any_port)).await;
-        drop(first);
+        let (mut first, address) = start(&spec(&processes, any_port)).await;
+        // Its end is waited for: the next one opens the same records and the same port.
+        first.kill().await;
         let spec = spec(&processes, address);
         let (router, _) = start(&spec).await;
         let url = format!("http://{address}");

@@ -1,8 +1,9 @@
 //! Promise: `manifold up` leaves nothing running, however it ends, and keeps running what it starts.
 
 use driver::child::Stopped;
-use std::{fs, net::TcpListener};
-use tests::{Launcher, Programs, eventually, processes};
+use serde_json::json;
+use std::{collections::BTreeSet, fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
+use tests::{Client, Launcher, Programs, eventually, processes};
 
 /// As shells say it: ended by a signal.
 const INTERRUPTED: Option<i32> = Some(130);
@@ -167,4 +168,112 @@ async fn second_launcher_with_the_same_data_is_told_so() {
     let output = second.output();
     assert!(output.contains("another cluster is running with the data folder"), "{output}");
     first.stop().await;
+}
+
+/// Stops a launcher in order, and its output with it: what the next one says is new.
+async fn end(mut up: Launcher, folder: &tempfile::TempDir) {
+    assert_eq!(up.stop().await, Stopped::Orderly);
+    fs::remove_file(folder.path().join("manifold.log")).expect("it had a log");
+}
+
+async fn in_service(client: &Client) -> BTreeSet<String> {
+    let instances = client.instances().await.into_iter();
+    instances.filter(|it| it.in_service).map(|it| it.instance).collect()
+}
+
+#[tokio::test]
+async fn second_up_in_one_folder_has_the_same_instances_when_it_says_that_it_is_in_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Launcher::up(folder.path());
+    let before = in_service(&up.in_service().await).await;
+    assert_eq!(before.len(), 2);
+    end(up, &folder).await;
+
+    let mut up = Launcher::up(folder.path());
+
+    // Not in the end, but now.
+    assert_eq!(in_service(&up.in_service().await).await, before);
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn workers_beyond_the_limit_are_said_plainly_and_the_cluster_runs_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = |n_workers| {
+        let args = ["up", "--no-models", "--exit-with-parent", "--listen", "127.0.0.1:0"];
+        let flags = ["--max-instances", "2", "--workers", n_workers];
+        Launcher::start(folder.path(), &[&args[..], &flags[..]].concat())
+    };
+    let first = up("1");
+    let client = first.in_service().await;
+    let container =
+        json!({"Image": "any", "Mode": "MultiModel", "ModelDataUrl": "s3://manifold-demo/other/"});
+    let model = json!({"ModelName": "other", "PrimaryContainer": container});
+    client.control("CreateModel", model).await;
+    let variant = json!({
+        "VariantName": "AllTraffic", "ModelName": "other", "InstanceType": "ml.m5.large",
+        "InitialInstanceCount": 1,
+    });
+    let config = json!({"EndpointConfigName": "other", "ProductionVariants": [variant]});
+    client.control("CreateEndpointConfig", config).await;
+    let endpoint = json!({"EndpointName": "other", "EndpointConfigName": "other"});
+    client.control("CreateEndpoint", endpoint).await;
+    eventually(async || client.n_in_service().await == 2).await;
+    end(first, &folder).await;
+
+    let mut second = up("2");
+
+    let client = second.in_service().await;
+    let output = second.output();
+    assert!(output.contains("`demo` cannot have 2 instances"), "{output}");
+    assert!(output.contains("--max-instances") && output.contains("it keeps 1"), "{output}");
+    let deleted = client.try_control("DeleteEndpoint", json!({"EndpointName": "other"})).await;
+    assert!(deleted.is_ok(), "what takes the room can be deleted: {deleted:?}");
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn worker_that_cannot_be_started_at_all_is_said_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let programs = Programs::in_folder(folder.path());
+    programs.replace("manifold-worker", NEVER);
+    let not_executable = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(programs.path("manifold-worker"), not_executable).unwrap();
+    let args = ["up", "--no-models", "--exit-with-parent", "--listen", "127.0.0.1:0"];
+    let mut up = Launcher::start_program(&programs.path("manifold"), folder.path(), &args);
+
+    assert_eq!(up.ended().await.code(), Some(1));
+
+    let output = up.output();
+    assert!(
+        output.contains("endpoint `demo` failed") && output.contains("could not start"),
+        "{output}"
+    );
+    let n_tries = output.matches("could not start").count();
+    assert!(n_tries < 20, "{n_tries} tries without a rest: {output}");
+    assert!(up.left_running().is_empty());
+}
+
+#[tokio::test]
+async fn key_of_the_router_is_for_the_router_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifold = tests::binaries().manifold.display().to_string();
+    let (key, secret) = ("ROUTER_ACCESS_KEY_ID=AKIDTEST", "ROUTER_SECRET_ACCESS_KEY=hush");
+    let up = [&manifold, "up", "--no-models", "--exit-with-parent", "--listen", "127.0.0.1:0"];
+    let args = [&[key, secret, "WORKER_LOG_FORMAT=json"], &up[..]].concat();
+    // `env` becomes `manifold`.
+    let mut up = Launcher::start_program("/usr/bin/env".as_ref(), folder.path(), &args);
+    up.says("Ctrl-C stops everything").await;
+
+    let children = up.children();
+    assert_eq!(children.len(), 4);
+    for child in children {
+        let (name, variables) = (processes::name(child), processes::environment(child));
+        let has = |beginning: &str| variables.iter().any(|it| it.starts_with(beginning));
+        assert!(!variables.is_empty(), "{name}");
+        assert_eq!(has("ROUTER_"), name == "manifold-router", "{name}");
+        assert_eq!(has(secret), name == "manifold-router", "{name}");
+        assert_eq!(has("WORKER_"), name == "manifold-worker", "{name}");
+    }
+    up.stop().await;
 }

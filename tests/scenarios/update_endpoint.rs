@@ -19,6 +19,10 @@ const BUCKET: &str = "manifold-demo";
 const MODEL: &str = "echo.tar.gz";
 const BODY: &[u8] = b"?";
 
+/// A model that computes for a while.
+const SLOW_MODEL: &str = "resnet_152.tar.gz";
+const CAT: &[u8] = include_bytes!("../../driver/assets/cat.jpg");
+
 /// As many as the promise names.
 const RATE_PER_SECOND: u32 = 200;
 
@@ -49,6 +53,26 @@ async fn load(client: Client, endpoint: &'static str, is_over: Arc<AtomicBool>) 
         });
     }
     invocations.join_all().await
+}
+
+/// Fails the test unless about as many invocations were sent as the promise names.
+fn assert_rate(answered: &[Answered], elapsed: Duration) {
+    let n_due = elapsed.as_secs_f64() * f64::from(RATE_PER_SECOND);
+    let n_sent = u32::try_from(answered.len()).expect("a test sends fewer");
+    assert!(f64::from(n_sent) >= 0.8 * n_due, "{n_sent} of {n_due} were sent in {elapsed:?}");
+}
+
+/// Invokes the slow model again and again, so that one is always in flight. Returns when each began
+/// and ended, and with which status.
+async fn slow_load(client: Client, is_over: Arc<AtomicBool>) -> Vec<(Instant, Instant, u16)> {
+    let mut answered = Vec::new();
+    while !is_over.load(Relaxed) {
+        let began = Instant::now();
+        let answer = client.try_invoke_at("moving", SLOW_MODEL, CAT).await;
+        let status = answer.expect("the router answers").status;
+        answered.push((began, Instant::now(), status));
+    }
+    answered
 }
 
 /// Uploads a model that says `name`, and makes a model and a configuration of that name.
@@ -87,6 +111,7 @@ async fn an_update_to_other_models_and_more_instances_fails_nothing_and_leaves_n
     client.control("CreateEndpoint", endpoint).await;
     in_service(&client).await;
     let is_over = Arc::new(AtomicBool::new(false));
+    let started = Instant::now();
     let load = tokio::spawn(load(client.clone(), "moving", Arc::clone(&is_over)));
 
     let update = json!({"EndpointName": "moving", "EndpointConfigName": "new"});
@@ -100,8 +125,10 @@ async fn an_update_to_other_models_and_more_instances_fails_nothing_and_leaves_n
     // The old fleet goes meanwhile: what is left are two of `demo` and three of this one.
     eventually(async || client.n_in_service().await == 5 && up.children().len() == 7).await;
     is_over.store(true, Relaxed);
+    let elapsed = started.elapsed();
 
     let answered = load.await.expect("the load ends");
+    assert_rate(&answered, elapsed);
     let failures: Vec<_> = answered.iter().filter_map(|it| it.by.as_ref().err()).collect();
     assert!(failures.is_empty(), "{} failed: {:?}", failures.len(), failures.first());
     let by = |name: &str| answered.iter().filter(|it| it.by.as_deref() == Ok(name)).count();
@@ -109,6 +136,45 @@ async fn an_update_to_other_models_and_more_instances_fails_nothing_and_leaves_n
     let after = answered.iter().filter(|it| it.began > switched);
     let wrong: Vec<_> = after.filter(|it| it.by.as_deref() != Ok("new?")).collect();
     assert!(wrong.is_empty(), "{} by the wrong fleet: {:?}", wrong.len(), wrong.first());
+    up.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invocations_that_take_long_are_answered_across_an_update() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Launcher::up(folder.path());
+    let client = up.in_service().await;
+    let store = ModelStore::new(client.router_url());
+    for name in ["old", "new"] {
+        deployable(&client, name, 1).await;
+        let key = format!("{name}/{SLOW_MODEL}");
+        store.put(BUCKET, &key, archives::zoo(SLOW_MODEL)).await.expect("the store takes it");
+    }
+    let endpoint = json!({"EndpointName": "moving", "EndpointConfigName": "old"});
+    client.control("CreateEndpoint", endpoint).await;
+    in_service(&client).await;
+    let first = client.try_invoke_at("moving", SLOW_MODEL, CAT).await.expect("it is answered");
+    assert_eq!(first.status, 200, "{}", first.text());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let load = || tokio::spawn(slow_load(client.clone(), Arc::clone(&is_over)));
+    let loads = [load(), load()];
+
+    let update = json!({"EndpointName": "moving", "EndpointConfigName": "new"});
+    client.control("UpdateEndpoint", update).await;
+    in_service(&client).await;
+    let switched = Instant::now();
+    // The old instance is gone: two of `demo` and the new one are left.
+    eventually(async || up.children().len() == 5).await;
+    is_over.store(true, Relaxed);
+
+    let mut n_across = 0;
+    for load in loads {
+        for (began, ended, status) in load.await.expect("the load ends") {
+            assert_eq!(status, 200);
+            n_across += usize::from(began < switched && ended > switched);
+        }
+    }
+    assert!(n_across > 0, "none was in flight when the endpoint switched");
     up.stop().await;
 }
 

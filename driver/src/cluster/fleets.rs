@@ -5,29 +5,41 @@
 //!
 //! # Invariants
 //!
-//! - Only this task starts or stops workers, so every worker is in its list until it has ended.
-//! - The memory budgets of those that serve add up to the machine's, whenever their number changes.
+//! - Only this task starts or stops workers, so every worker is in its list until it has ended and
+//!   what it leaves is removed. A name is used again only then.
+//! - Of memory, every worker in the list has the same share, those that drain included, and is told
+//!   with each turn until it has heard. Shares add up to the machine's budget but for the moments in
+//!   which some have not heard yet that there are more of them: a worker that starts, or starts again
+//!   with the share of its first life, does not wait for the others to shrink.
 
 mod instance;
+mod plan;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     client::Client,
     console,
+    data::DataDir,
+    orders::{self, KillOrder, Order, OrderReceiver, Orders},
     processes::Processes,
-    share::{Machine, shares},
-    supervise::KillOrder as KillWorker,
+    share::{Machine, Share, shares},
 };
 use futures_util::future::join_all;
 use instance::Instance;
+use plan::Change;
 use shared::{
     api::fleets::{DesiredFleet, DesiredFleets, FleetReport, FleetsReport},
     id::FleetId,
-    telemetry::Chain,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    task::Poll,
+    time::Duration,
+};
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::sleep,
 };
 
@@ -37,25 +49,11 @@ const DRAIN_GRACE: Duration = Duration::from_secs(65);
 /// After a router that could not be asked: it is being started again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Ends of workers that the task has not looked at yet. Each worker ends once.
-const MAX_NEWS: usize = 256;
-
 /// Keeps the workers. Dropping it kills them.
 #[derive(Debug)]
 pub struct Fleets {
-    orders: watch::Sender<Order>,
+    orders: Orders,
     task: JoinHandle<Vec<String>>,
-}
-
-/// Kills every worker at once when it is given.
-#[derive(Clone, Debug)]
-pub struct KillOrder(watch::Sender<Order>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    Run,
-    Stop { grace: Duration },
-    Kill,
 }
 
 impl Fleets {
@@ -65,8 +63,7 @@ impl Fleets {
         client: Client,
         store_url: String,
     ) -> Self {
-        let (orders, receiver) = watch::channel(Order::Run);
-        let (tell, news) = mpsc::channel(MAX_NEWS);
+        let (orders, receiver) = orders::channel();
         let keeper = Keeper {
             processes,
             machine,
@@ -75,32 +72,23 @@ impl Fleets {
             instances: BTreeMap::new(),
             known: 0,
             is_tidy: false,
-            tell,
         };
-        Self { orders, task: tokio::spawn(keeper.run(receiver, news)) }
+        Self { orders, task: tokio::spawn(keeper.run(receiver)) }
     }
 
     /// Stops every worker. Returns the names of those that had to be killed.
     pub async fn stop(&mut self, grace: Duration) -> Vec<String> {
-        self.orders.send_if_modified(|order| {
-            // A kill that was ordered stays ordered.
-            let is_running = *order == Order::Run;
-            if is_running {
-                *order = Order::Stop { grace };
-            }
-            is_running
-        });
+        self.orders.stop(grace);
         (&mut self.task).await.unwrap_or_default()
     }
 
     pub fn killer(&self) -> KillOrder {
-        KillOrder(self.orders.clone())
+        self.orders.killer()
     }
-}
 
-impl KillOrder {
-    pub fn give(&self) {
-        self.0.send_replace(Order::Kill);
+    /// Waits until nobody keeps the workers any more: they were stopped, or the task has panicked.
+    pub async fn lost(&self) {
+        self.orders.unheard().await;
     }
 }
 
@@ -116,32 +104,33 @@ struct Keeper {
     known: u64,
     /// Whether what an earlier run left was looked for.
     is_tidy: bool,
-    tell: mpsc::Sender<Ended>,
-}
-
-/// News of a worker that was to drain: it has ended.
-#[derive(Debug)]
-struct Ended {
-    name: String,
 }
 
 impl Keeper {
-    async fn run(
-        mut self,
-        mut orders: watch::Receiver<Order>,
-        mut news: mpsc::Receiver<Ended>,
-    ) -> Vec<String> {
+    async fn run(mut self, mut orders: OrderReceiver) -> Vec<String> {
         loop {
-            let report = self.report();
-            let client = self.client.clone();
-            tokio::select! {
+            let order = tokio::select! {
                 biased;
-                order = next(&mut orders) => return self.end(order, orders).await,
-                Some(ended) = news.recv() => self.ended(&ended),
-                desired = ask(&client, &report) => self.reconcile(&desired),
-            }
-            self.share_memory().await;
+                order = orders.next() => order,
+                () = self.turn() => continue,
+            };
+            return self.end(order, orders).await;
         }
+    }
+
+    /// Waits for the next thing to do, and does it. Cancel safe.
+    async fn turn(&mut self) {
+        let report = self.report();
+        let client = self.client.clone();
+        tokio::select! {
+            biased;
+            name = next_ended(&mut self.instances) => self.ended(&name),
+            desired = ask(&client, &report) => {
+                self.tidy(&desired).await;
+                self.reconcile(&desired);
+            }
+        }
+        self.share_memory().await;
     }
 
     /// Says what runs, whether or not it shall.
@@ -155,80 +144,105 @@ impl Keeper {
         FleetsReport { known: self.known, fleets }
     }
 
+    /// Removes once what was left by a launcher that was killed, of fleets that never come again:
+    /// before anything is started, so that it cannot be what a new instance has made.
+    async fn tidy(&mut self, desired: &DesiredFleets) {
+        if self.is_tidy {
+            return;
+        }
+        let fleets = desired.fleets.iter();
+        let names = fleets.flat_map(|it| (0..it.n_instances).map(move |idx| name(it, idx)));
+        let wanted: BTreeSet<String> = names.collect();
+        let data = self.processes.data.clone();
+        let removed = spawn_blocking(move || forget_others(&data, &wanted)).await;
+        // A panic there leaves files, which is no reason to do without workers.
+        self.is_tidy = true;
+        drop(removed);
+    }
+
     fn reconcile(&mut self, desired: &DesiredFleets) {
         if desired.version == self.known {
             return;
         }
         self.known = desired.version;
-        let wanted: BTreeMap<String, &DesiredFleet> = desired
-            .fleets
+        let changes: Vec<_> =
+            desired.fleets.iter().map(|fleet| (fleet, self.change(fleet))).collect();
+        let wanted: BTreeSet<&FleetId> = desired.fleets.iter().map(|it| &it.fleet).collect();
+        let too_many: BTreeSet<(&FleetId, u32)> = changes
             .iter()
-            .flat_map(|fleet| (0..fleet.n_instances).map(move |idx| (name(fleet, idx), fleet)))
+            .flat_map(|(fleet, change)| change.drain.iter().map(|idx| (&fleet.fleet, *idx)))
             .collect();
-        let instances = std::mem::take(&mut self.instances).into_iter();
+        let data = &self.processes.data;
         let drained = |(name, instance): (String, Instance)| {
-            if wanted.contains_key(&name) {
-                return (name, instance);
-            }
-            (name, instance.drain(DRAIN_GRACE, self.tell.clone()))
+            let is_wanted = wanted.contains(&instance.fleet)
+                && !too_many.contains(&(&instance.fleet, instance.idx));
+            let kept = if is_wanted { instance } else { instance.drain(DRAIN_GRACE, data.clone()) };
+            (name, kept)
         };
-        self.instances = instances.map(drained).collect();
-        if !std::mem::replace(&mut self.is_tidy, true) {
-            // Left by a launcher that was killed: their fleets never come again.
-            let left = self.processes.data.cached().into_iter();
-            left.filter(|it| !wanted.contains_key(it))
-                .for_each(|it| self.processes.data.forget(&it));
-        }
-        let missing: Vec<_> =
-            wanted.iter().filter(|(name, _)| !self.instances.contains_key(*name)).collect();
-        let n_serving = self.n_serving() + missing.len();
-        let shares = shares(self.machine.budget_bytes(), self.machine.n_cores, n_serving);
-        for ((name, fleet), share) in missing.into_iter().zip(shares.iter().rev()) {
-            let spec =
-                self.processes.worker(name, *share, self.client.router_url(), &self.store_url);
-            match Instance::start(spec, fleet, share.memory_budget_bytes) {
-                Ok(instance) => {
-                    console::say(&format!(
-                        "          {name}: {} MiB for models, {} compute slot(s)",
-                        share.memory_budget_bytes >> 20,
-                        share.compute_slots
-                    ));
-                    self.instances.insert(name.clone(), instance);
-                }
-                // Seen again with the next question, because it is still missing.
-                Err(error) => {
-                    console::say(&format!("{name}: {}", Chain(&error)));
-                    self.known = 0;
-                }
-            }
+        self.instances = std::mem::take(&mut self.instances).into_iter().map(drained).collect();
+        let missing: Vec<_> = changes
+            .iter()
+            .flat_map(|(fleet, change)| change.start.iter().map(|idx| (*fleet, *idx)))
+            .collect();
+        let shares = self.shares_of_new(missing.len());
+        for ((fleet, idx), share) in missing.into_iter().zip(shares) {
+            self.start(fleet, idx, share);
         }
     }
 
-    fn ended(&mut self, Ended { name }: &Ended) {
-        if self.instances.remove(name).is_some() {
-            self.processes.data.forget(name);
-        }
-        // It may be wanted again by now.
-        self.known = 0;
+    fn change(&self, fleet: &DesiredFleet) -> Change {
+        let of_fleet = self.instances.values().filter(|it| it.fleet == fleet.fleet);
+        let (draining, serving): (Vec<_>, Vec<_>) = of_fleet.partition(|it| it.is_draining());
+        let indices = |instances: Vec<&Instance>| instances.iter().map(|it| it.idx).collect();
+        plan::change(&indices(serving), &indices(draining), fleet.n_instances)
     }
 
-    /// Divides the machine anew among those that serve.
+    /// The shares of instances that are to start. Cores are of those that serve, because a worker
+    /// keeps its slots; memory is of all, and grows when some have ended.
+    fn shares_of_new(&self, n_new: usize) -> Vec<Share> {
+        let n_serving = self.instances.values().filter(|it| !it.is_draining()).count() + n_new;
+        let all = shares(self.machine.budget_bytes(), self.machine.n_cores, n_serving);
+        let memory_budget_bytes = self.budget_bytes(self.instances.len() + n_new);
+        all.into_iter().rev().take(n_new).map(|it| Share { memory_budget_bytes, ..it }).collect()
+    }
+
+    fn start(&mut self, fleet: &DesiredFleet, idx: u32, share: Share) {
+        let name = name(fleet, idx);
+        let spec = self.processes.worker(&name, share, self.client.router_url(), &self.store_url);
+        console::say(&format!(
+            "          {name}: {} MiB for models, {} compute slot(s)",
+            share.memory_budget_bytes >> 20,
+            share.compute_slots
+        ));
+        let instance = Instance::start(spec, fleet, idx, share.memory_budget_bytes);
+        self.instances.insert(name, instance);
+    }
+
+    fn ended(&mut self, name: &str) {
+        let ended = self.instances.remove(name);
+        if ended.is_some_and(|it| !it.is_draining()) {
+            console::complain(&format!("{name}: what kept it running has failed"));
+            // It is missing now.
+            self.known = 0;
+        }
+    }
+
+    /// Divides the machine's memory anew among all that run.
     async fn share_memory(&mut self) {
-        let n_serving = self.n_serving().max(1) as u64;
-        let budget_bytes = self.machine.budget_bytes() / n_serving;
-        let serving = self.instances.values_mut().filter(|it| !it.is_draining());
-        join_all(serving.map(|it| it.set_budget(&self.client, budget_bytes))).await;
+        let budget_bytes = self.budget_bytes(self.instances.len());
+        let all = self.instances.values_mut();
+        join_all(all.map(|it| it.set_budget(&self.client, budget_bytes))).await;
     }
 
-    fn n_serving(&self) -> usize {
-        self.instances.values().filter(|it| !it.is_draining()).count()
+    fn budget_bytes(&self, n_instances: usize) -> u64 {
+        self.machine.budget_bytes() / n_instances.max(1) as u64
     }
 
     /// Stops everything, or kills it. Returns the names of those that had to be killed.
-    async fn end(mut self, order: Order, mut orders: watch::Receiver<Order>) -> Vec<String> {
+    async fn end(mut self, order: Order, mut orders: OrderReceiver) -> Vec<String> {
         let instances = std::mem::take(&mut self.instances);
         let killers: Vec<_> = instances.values().map(Instance::killer).collect();
-        let kill = || killers.iter().for_each(KillWorker::give);
+        let kill = || killers.iter().for_each(KillOrder::give);
         let grace = match order {
             Order::Stop { grace } => grace,
             Order::Run | Order::Kill => {
@@ -244,7 +258,7 @@ impl Keeper {
         let stopped = tokio::select! {
             biased;
             stopped = &mut stopping => stopped,
-            () = killed(&mut orders) => {
+            () = orders.killed() => {
                 kill();
                 stopping.await
             }
@@ -253,14 +267,20 @@ impl Keeper {
     }
 }
 
-async fn killed(orders: &mut watch::Receiver<Order>) {
-    // A dropped handle means a kill, too.
-    let _ = orders.wait_for(|order| *order == Order::Kill).await;
+fn forget_others(data: &DataDir, wanted: &BTreeSet<String>) {
+    let left = data.cached().into_iter().filter(|it| !wanted.contains(it));
+    left.for_each(|it| data.forget(&it));
 }
 
-/// Waits until the workers shall not run any more. A dropped handle means a kill.
-async fn next(orders: &mut watch::Receiver<Order>) -> Order {
-    orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Kill, |order| *order)
+/// Waits until an instance has ended for good, and returns its name. Cancel safe.
+async fn next_ended(instances: &mut BTreeMap<String, Instance>) -> String {
+    poll_fn(|context| {
+        let mut ended = instances.iter_mut().filter_map(|(name, instance)| {
+            instance.poll_ended(context).is_ready().then(|| name.clone())
+        });
+        ended.next().map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 /// Asks what shall run, until there is an answer.
@@ -289,27 +309,4 @@ fn name(fleet: &DesiredFleet, instance_idx: u32) -> String {
         short(variant, MAX_VARIANT_CHARS),
         fleet.fleet.as_str().get(FLEET_CHARS).unwrap_or(fleet.fleet.as_str()),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use shared::id::InstanceId;
-
-    #[test]
-    fn names_of_instances_are_valid_and_differ_between_fleets() {
-        let fleet = |id: &str| DesiredFleet {
-            fleet: id.parse().unwrap(),
-            endpoint: format!("a{}", "-b".repeat(31)).parse().unwrap(),
-            variant: "v".repeat(63).parse().unwrap(),
-            n_instances: 1,
-            environment: BTreeMap::new(),
-        };
-        let (one, other) = (format!("f-{}", "1".repeat(32)), format!("f-{}", "2".repeat(32)));
-        let (one, other) = (name(&fleet(&one), 0), name(&fleet(&other), 4_000_000_000));
-        assert_ne!(one, other);
-        for name in [one, other] {
-            assert!(name.parse::<InstanceId>().is_ok(), "{name}");
-        }
-    }
 }
