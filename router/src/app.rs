@@ -10,7 +10,9 @@ use crate::{
         membership::Membership,
         placement::Placement,
     },
-    async_invocations::{AsyncInvocations, Queue, log::JobLog, runner::Runner},
+    async_invocations::{
+        AsyncInvocations, Queue, delivery::Deliveries, log::JobLog, runner::Runner,
+    },
     auth::Gate,
     body::BodyReader,
     config::{Config, ControlConfig, InvalidConfig},
@@ -40,7 +42,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, interval},
 };
 use tracing::{error, info};
@@ -125,7 +127,7 @@ impl App {
             Membership::start(config.membership, placement.clone(), metrics.membership.clone());
 
         let (jobs, queue) =
-            AsyncInvocations::new(JobLog::new(records), config.asynchronous.max_async);
+            AsyncInvocations::open(JobLog::new(records), config.asynchronous.max_async).await?;
         let objects = Objects::new(config.objects.clone());
 
         let (listener, address) = doors::bind(config.listen)?;
@@ -170,7 +172,8 @@ impl App {
         let internal_address = self.internal_address();
         let Self { listener, address, internal_listener, access, shared, queue } = self;
         // It ends with this thread: what is not done is in the records.
-        rt::spawn(shared.runner(&queue).run(queue));
+        let (stopping, is_stopping) = watch::channel(false);
+        let mut runner = rt::spawn(shared.runner(&queue).run(queue, is_stopping));
         let health = shared.health.clone();
         let address_file = shared.config.address_file.clone();
         access.announce(&shared.config);
@@ -191,9 +194,14 @@ impl App {
                 error!("an actor died, exiting");
                 return Err(RunError::ActorDied);
             }
+            outcome = &mut runner => {
+                error!(?outcome, "the runner of asynchronous invocations died, exiting");
+                return Err(RunError::ActorDied);
+            }
             never = access.keep_current() => match never {},
             signal = stop => info!(signal = signal.map_err(RunError::Serve)?, "draining"),
         }
+        stopping.send_replace(true);
         // The public one first: what it finishes needs instances that can renew their leases.
         let stop_all = async {
             for handle in handles {
@@ -246,15 +254,21 @@ impl Shared {
     }
 
     fn runner(&self, queue: &Queue) -> Runner {
+        let Config { body, asynchronous, .. } = &self.config;
         Runner {
             endpoints: self.health.endpoints.clone(),
             dispatch: self.dispatch(),
             bodies: self.bodies.clone(),
             identity: self.config.identity.clone(),
             objects: self.objects.clone(),
+            // As many answers as may run.
+            deliveries: Deliveries::new(
+                self.objects.clone(),
+                body.max_bytes.saturating_mul(asynchronous.max_running_async as u64),
+            ),
             log: queue.log(),
-            config: self.config.asynchronous.clone(),
-            max_input_bytes: self.config.body.max_bytes,
+            config: asynchronous.clone(),
+            max_input_bytes: body.max_bytes,
         }
     }
 

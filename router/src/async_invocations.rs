@@ -6,18 +6,22 @@
 //!   S3: each is done at least once, also over a kill.
 //! - At most so many jobs are there as the queue holds, and at most so many run as may.
 //!
-//! [`runner`] does the jobs, in the order of [`schedule`]; [`log`] keeps them.
+//! [`runner`] does the jobs, in the order of [`schedule`]; [`delivery`] brings their outcomes to
+//! their places; [`log`] keeps them.
 
+pub mod delivery;
 pub mod job;
 pub mod log;
 pub mod output;
 pub mod runner;
 pub mod schedule;
 
-use self::{job::Job, log::JobLog};
+use self::{delivery::Delivery, job::Job, log::JobLog};
 use crate::records::RecordsError;
-use std::sync::Arc;
+use shared::telemetry::Chain;
+use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::error;
 
 /// Takes jobs. Cheap to clone; the same on every HTTP thread.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub struct AsyncInvocations {
 #[derive(Debug)]
 pub struct Queue {
     log: JobLog,
+    /// What was accepted before a restart, and is not done.
+    left_over: VecDeque<Accepted>,
     accepted: mpsc::UnboundedReceiver<Accepted>,
 }
 
@@ -40,6 +46,8 @@ pub struct Accepted {
     pub job: Job,
     /// How often it was put off.
     pub n_put_off: u32,
+    /// What is to be written, once that is known: then the model is not invoked again.
+    pub delivery: Option<Delivery>,
     /// Its place in the queue; jobs from before a restart may be more than there are places.
     pub place: Option<OwnedSemaphorePermit>,
 }
@@ -56,12 +64,16 @@ pub enum AcceptError {
 }
 
 impl AsyncInvocations {
-    /// Returns the two ends of a queue of at most `max_jobs`.
-    pub fn new(log: JobLog, max_jobs: usize) -> (Self, Queue) {
+    /// Returns the two ends of a queue of at most `max_jobs`. What was left over is read here, before
+    /// anybody can accept more: so no job comes twice.
+    pub async fn open(log: JobLog, max_jobs: usize) -> Result<(Self, Queue), RecordsError> {
         // Every message holds a place: the semaphore bounds the channel.
         let (queue, accepted) = mpsc::unbounded_channel();
         let places = Arc::new(Semaphore::new(max_jobs));
-        (Self { log: log.clone(), places, queue }, Queue { log, accepted })
+        let place = || Arc::clone(&places).try_acquire_owned().ok();
+        let jobs = log.all().await?.into_iter();
+        let left_over = jobs.map(|job| Accepted::new(job, place())).collect();
+        Ok((Self { log: log.clone(), places, queue }, Queue { log, left_over, accepted }))
     }
 
     /// Records a job, and hands it to the runner. Once this returns, it will be done.
@@ -71,8 +83,14 @@ impl AsyncInvocations {
         // In a task of its own: a client that leaves must not part the job from its record.
         let accepting = tokio::spawn(async move {
             log.add(&job).await?;
-            let accepted = Accepted { job, n_put_off: 0, place: Some(place) };
-            queue.send(accepted).map_err(|_| AcceptError::Stopping)
+            let Err(refused) = queue.send(Accepted::new(job, Some(place))) else {
+                return Ok(());
+            };
+            // Its client is told that it was not accepted: then nobody may do it later.
+            if let Err(error) = log.finish(&refused.0.job.head.id).await {
+                error!(error = %Chain(&error), "a job that was refused stays in the records");
+            }
+            Err(AcceptError::Stopping)
         });
         accepting.await.unwrap_or(Err(AcceptError::Stopping))
     }
@@ -83,15 +101,22 @@ impl Queue {
         self.log.clone()
     }
 
-    /// Returns what was accepted before a restart, and is not done.
-    pub async fn left_over(&self) -> Result<Vec<Accepted>, RecordsError> {
-        let jobs = self.log.all().await?;
-        Ok(jobs.into_iter().map(|job| Accepted { job, n_put_off: 0, place: None }).collect())
+    pub fn n_left_over(&self) -> usize {
+        self.left_over.len()
     }
 
-    /// Returns `None` once nobody can accept any more.
+    /// Returns what was left over, then what comes; `None` once nobody can accept any more.
     pub async fn next(&mut self) -> Option<Accepted> {
-        self.accepted.recv().await
+        match self.left_over.pop_front() {
+            Some(accepted) => Some(accepted),
+            None => self.accepted.recv().await,
+        }
+    }
+}
+
+impl Accepted {
+    fn new(job: Job, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { job, n_put_off: 0, delivery: None, place }
     }
 }
 

@@ -9,7 +9,7 @@ use aws_config::{
 use aws_sdk_s3::{
     Client,
     config::http::HttpResponse,
-    error::{DisplayErrorContext, SdkError},
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
 };
 use aws_smithy_http_client::{
@@ -32,6 +32,16 @@ const MAX_ATTEMPTS: u32 = 3;
 
 /// What a store that is not AWS's hardly looks at, but a signature needs.
 const ANY_REGION: &str = "us-east-1";
+
+/// Errors of S3 that pass although their status says that the client is wrong (API reference, "Error
+/// responses"): slow bodies, clocks, credentials that are being renewed, writers that collide.
+const MAY_PASS: [&str; 5] = [
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "ExpiredToken",
+    "TokenRefreshRequired",
+    "OperationAborted",
+];
 
 /// Where an object lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,9 +73,19 @@ pub enum ObjectsError {
     Denied(String),
     #[error("`{0}` is larger than {1} bytes")]
     TooLarge(String, u64),
+    /// The store says so at every attempt.
+    #[error("the store refuses `{0}`: {1}")]
+    Refused(String, String),
     /// It may be there at the next attempt.
     #[error("the store did not answer for `{0}`: {1}")]
     Unavailable(String, String),
+}
+
+impl ObjectsError {
+    /// Whether another attempt would be answered in the same way.
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, Self::Unavailable(..))
+    }
 }
 
 impl Objects {
@@ -156,16 +176,67 @@ async fn region(given: Option<&str>, is_elsewhere: bool) -> Option<Region> {
     chain.or_else(Region::new(ANY_REGION)).region().await
 }
 
-fn failed<E: Error + Send + Sync + 'static>(
+fn failed<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(
     bucket: &str,
     key: &str,
     error: SdkError<E, HttpResponse>,
 ) -> ObjectsError {
     let at = format!("s3://{bucket}/{key}");
-    match error.raw_response().map(|response| response.status().as_u16()) {
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    let may_pass = MAY_PASS.contains(&code);
+    // No request could be made of it: so it is with the next.
+    let is_malformed = matches!(error, SdkError::ConstructionFailure(_));
+    // The SDK's errors say little without their context.
+    let context = |error| DisplayErrorContext(error).to_string();
+    match status {
         Some(404) => ObjectsError::NotFound(at),
-        Some(403) => ObjectsError::Denied(at),
-        // The SDK's errors say little without their context.
-        _ => ObjectsError::Unavailable(at, DisplayErrorContext(error).to_string()),
+        Some(403) if !may_pass => ObjectsError::Denied(at),
+        Some(300..=407 | 409..=428 | 430..=499) if !may_pass => {
+            ObjectsError::Refused(at, context(error))
+        }
+        None if is_malformed => ObjectsError::Refused(at, context(error)),
+        _ => ObjectsError::Unavailable(at, context(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::{
+        error::ErrorMetadata, operation::put_object::PutObjectError, primitives::SdkBody,
+    };
+
+    fn of(status: u16, code: &str) -> ObjectsError {
+        let status = status.try_into().unwrap();
+        let metadata = ErrorMetadata::builder().code(code).build();
+        let response = HttpResponse::new(status, SdkBody::empty());
+        failed("bkt", "k", SdkError::service_error(PutObjectError::generic(metadata), response))
+    }
+
+    #[test]
+    fn what_a_store_refuses_for_good_is_told_from_what_may_pass() {
+        for (status, code) in [
+            (400, "InvalidArgument"),
+            (400, "KMS.NotFoundException"),
+            (403, "AccessDenied"),
+            (404, "NoSuchBucket"),
+            (405, "MethodNotAllowed"),
+            (301, "PermanentRedirect"),
+        ] {
+            assert!(of(status, code).is_definite(), "{status} {code}");
+        }
+        for (status, code) in [
+            (400, "RequestTimeout"),
+            (400, "ExpiredToken"),
+            (403, "RequestTimeTooSkewed"),
+            (408, ""),
+            (409, "OperationAborted"),
+            (429, "TooManyRequests"),
+            (500, "InternalError"),
+            (503, "SlowDown"),
+        ] {
+            assert!(!of(status, code).is_definite(), "{status} {code}");
+        }
     }
 }

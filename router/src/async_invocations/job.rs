@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use shared::id::{EndpointName, TargetModel, VariantName};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// For how long after its time to live an outcome is written. Whoever waits for it has an outage of the
+/// store behind them; ten minutes are most of those.
+const GRACE: Duration = Duration::from_mins(10);
+
 /// Everything that an invocation needs, also after a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -56,8 +60,18 @@ impl Job {
 impl JobHead {
     /// Whether its client has given it up: it has waited for longer than it may.
     pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.is_older(now, Duration::ZERO)
+    }
+
+    /// Whether what came of it is no longer to be written: its store was given the time.
+    pub fn is_lost(&self, now: SystemTime) -> bool {
+        self.is_older(now, GRACE)
+    }
+
+    fn is_older(&self, now: SystemTime, grace: Duration) -> bool {
         let accepted_at = UNIX_EPOCH + Duration::from_millis(self.accepted_at_ms);
-        now.duration_since(accepted_at).is_ok_and(|age| age > Duration::from_secs(self.ttl_s))
+        let longest = Duration::from_secs(self.ttl_s) + grace;
+        now.duration_since(accepted_at).is_ok_and(|age| age > longest)
     }
 
     pub fn timeout(&self) -> Duration {
@@ -118,6 +132,7 @@ pub(super) mod tests {
         let at = |s| UNIX_EPOCH + Duration::from_secs(s);
         assert!(!head.is_expired(at(61)) && head.is_expired(at(62)));
         assert!(!head.is_expired(at(0)), "a clock that was set back expires nothing");
+        assert!(!head.is_lost(at(661)) && head.is_lost(at(662)));
         assert_eq!(head.headers()[0].0, "content-type");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::objects::ObjectAddress;
 use serde_json::Value;
+use shared::address::ModelDataUrl;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncOutput {
@@ -19,15 +20,19 @@ pub struct Folder {
 }
 
 impl AsyncOutput {
-    /// Reads an `AsyncInferenceConfig` as clients write it. `None` if it names no output path.
+    /// Reads an `AsyncInferenceConfig` as clients write it. `None` if it names no output path, or a
+    /// path that no object can lie below.
     pub fn of_config(config: &Value) -> Option<Self> {
         let outputs = config.get("OutputConfig")?;
-        let folder = |name| Folder::parse(outputs.get(name)?.as_str()?);
+        let failure = outputs.get("S3FailurePath").filter(|it| !it.is_null());
         let client = config.get("ClientConfig");
         let concurrent = client.and_then(|it| it.get("MaxConcurrentInvocationsPerInstance"));
         Some(Self {
-            output: folder("S3OutputPath")?,
-            failure: folder("S3FailurePath"),
+            output: Folder::parse(outputs.get("S3OutputPath")?.as_str()?)?,
+            failure: match failure {
+                Some(url) => Some(Folder::parse(url.as_str()?)?),
+                None => None,
+            },
             max_concurrent_per_instance: concurrent
                 .and_then(|it| usize::try_from(it.as_u64()?).ok())
                 .filter(|concurrent| *concurrent > 0),
@@ -36,21 +41,46 @@ impl AsyncOutput {
 }
 
 impl Folder {
-    /// Parses `s3://bucket` or `s3://bucket/prefix/`.
+    /// Parses `s3://bucket`, `s3://bucket/prefix/`, or the same as an https URL of Amazon's S3.
+    ///
+    /// `None` also for what some client of S3 would put elsewhere: empty parts, `.` and `..`.
     pub fn parse(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("s3://")?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let prefix = prefix.trim_matches('/').to_owned();
-        (!bucket.is_empty()).then(|| Self { bucket: bucket.to_owned(), prefix })
+        let folder = if url.ends_with('/') { url.to_owned() } else { format!("{url}/") };
+        let (bucket, prefix) = s3_parts(&folder, &[])?;
+        let prefix = prefix.strip_suffix('/').unwrap_or(&prefix).to_owned();
+        (prefix.is_empty() || is_clean(&prefix)).then_some(Self { bucket, prefix })
     }
 
     /// Returns the address of an object within, below a folder of its own if one is named.
     pub fn object(&self, folder: Option<&str>, name: &str) -> ObjectAddress {
-        let folder = folder.unwrap_or_default().trim_matches('/');
+        let folder = bare(folder.unwrap_or_default());
         let parts = [self.prefix.as_str(), folder, name];
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         ObjectAddress { bucket: self.bucket.clone(), key: parts.join("/") }
     }
+}
+
+/// A folder below another, without the slashes at its ends.
+pub fn bare(folder: &str) -> &str {
+    let folder = folder.strip_prefix('/').unwrap_or(folder);
+    folder.strip_suffix('/').unwrap_or(folder)
+}
+
+/// Whether every part of a path is a name of its own.
+pub fn is_clean(path: &str) -> bool {
+    !path.contains(char::is_control) && !path.split('/').any(|part| ["", ".", ".."].contains(&part))
+}
+
+/// Returns the object that a URL of S3 names, in any of the forms that SageMaker's clients write.
+pub fn s3_object(url: &str, own_hosts: &[String]) -> Option<ObjectAddress> {
+    let (bucket, key) = s3_parts(url, own_hosts)?;
+    (!key.is_empty()).then_some(ObjectAddress { bucket, key })
+}
+
+fn s3_parts(url: &str, own_hosts: &[String]) -> Option<(String, String)> {
+    let canonical = String::from(ModelDataUrl::parse_sagemaker(url, own_hosts).ok()?);
+    let (bucket, key) = canonical.strip_prefix("s3://")?.split_once('/')?;
+    Some((bucket.to_owned(), key.to_owned()))
 }
 
 #[cfg(test)]
@@ -67,6 +97,36 @@ mod tests {
         assert_eq!(at("s3://bkt/a", Some("/x/")), "s3://bkt/a/x/id.out");
         assert_eq!(Folder::parse("file:///etc"), None);
         assert_eq!(Folder::parse("s3://"), None);
+    }
+
+    #[test]
+    fn https_urls_of_s3_are_folders_and_objects_too() {
+        for url in
+            ["https://s3.us-west-2.amazonaws.com/bkt/a/b", "https://bkt.s3.amazonaws.com/a/b/"]
+        {
+            assert_eq!(Folder::parse(url), Folder::parse("s3://bkt/a/b"), "{url}");
+        }
+        assert_eq!(Folder::parse("https://s3.amazonaws.com/bkt").unwrap().prefix, "");
+        assert_eq!(Folder::parse("https://example.com/bkt/a"), None);
+        let own = ["127.0.0.1:8443".to_owned()];
+        for url in ["s3://bkt/a b", "https://127.0.0.1:8443/bkt/a%20b"] {
+            assert_eq!(s3_object(url, &own).unwrap().to_string(), "s3://bkt/a b", "{url}");
+        }
+        assert_eq!(s3_object("s3://bkt/", &own), None);
+    }
+
+    #[test]
+    fn paths_whose_parts_are_no_names_are_refused() {
+        for prefix in ["a//b", "/a", "a/../b", "..", "./a", "a/.", "a//", "a\u{7}b"] {
+            let url = format!("s3://bkt/{prefix}");
+            assert_eq!(Folder::parse(&url), None, "{url:?}");
+            for name in ["S3OutputPath", "S3FailurePath"] {
+                let mut outputs = json!({ "S3OutputPath": "s3://bkt/o" });
+                outputs[name] = url.clone().into();
+                let config = json!({ "OutputConfig": outputs });
+                assert_eq!(AsyncOutput::of_config(&config), None, "{name} {url:?}");
+            }
+        }
     }
 
     #[test]

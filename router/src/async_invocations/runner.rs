@@ -1,13 +1,18 @@
-//! Does the jobs: reads the input, invokes, writes what came of it.
+//! Does the jobs: reads the input, invokes, has what came of it written.
 //!
 //! What may pass (no instance, a busy one, a store that does not answer) puts a job off until its
 //! time is over; all else is its outcome. One task, beside those that serve HTTP.
+//!
+//! # When it dies
+//!
+//! The router exits, as when an actor dies. What is not done is in the records.
 
 use super::{
     Accepted, Queue,
+    delivery::{Delivered, Deliveries, Delivery},
     job::{Job, JobHead},
     log::JobLog,
-    schedule::Schedule,
+    schedule::{Destination, Schedule},
 };
 use crate::{
     actors::endpoints::Endpoints,
@@ -24,13 +29,13 @@ use futures_util::{
     StreamExt as _,
     stream::{self, FuturesUnordered},
 };
-use shared::{address::ArtifactAddress, backoff::Backoff, id::EndpointName, telemetry::Chain};
+use shared::{address::ArtifactAddress, backoff::Backoff, telemetry::Chain};
 use std::{
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tracing::{debug, error, info};
 
 /// Soon after a burst; seldom enough while there are no instances, which may be so for hours.
@@ -49,6 +54,7 @@ pub struct Runner {
     pub bodies: BodyReader,
     pub identity: IdentityConfig,
     pub objects: Objects,
+    pub deliveries: Deliveries,
     pub log: JobLog,
     pub config: AsyncConfig,
     /// Largest input from S3.
@@ -71,22 +77,17 @@ enum JobError {
 }
 
 impl Runner {
-    /// Does what was left over, then what comes, until nobody can accept any more.
-    pub async fn run(self, mut queue: Queue) {
+    /// Does what was left over, then what comes, until nobody can accept any more. Once `is_stopping`
+    /// nothing is begun: it would be cut off.
+    pub async fn run(self, mut queue: Queue, mut is_stopping: watch::Receiver<bool>) {
         let mut schedule = Schedule::new(self.config.max_running_async);
-        match queue.left_over().await {
-            Ok(jobs) => {
-                info!(n_jobs = jobs.len(), "going on with asynchronous invocations");
-                for accepted in jobs {
-                    schedule.add(&accepted.job.head.endpoint.clone(), accepted);
-                }
-            }
-            Err(error) => error!(error = %Chain(&error), "accepted jobs cannot be read"),
-        }
+        info!(n_jobs = queue.n_left_over(), "going on with asynchronous invocations");
         let mut running = FuturesUnordered::new();
         let mut put_off = FuturesUnordered::new();
         loop {
-            while let Some(accepted) = schedule.next(|endpoint| self.limit(endpoint)) {
+            while !*is_stopping.borrow()
+                && let Some(accepted) = schedule.next(|destination| self.limit(destination))
+            {
                 running.push(self.attempt(accepted));
             }
             let added = tokio::select! {
@@ -96,49 +97,57 @@ impl Runner {
                 },
                 Some(accepted) = put_off.next() => accepted,
                 Some((accepted, is_done)) = running.next() => {
-                    schedule.ended(&accepted.job.head.endpoint);
+                    schedule.ended(&Destination::of(&accepted.job.head));
                     if !is_done {
                         put_off.push(pause(accepted));
                     }
                     continue;
                 }
+                // Without who says so, there is nobody to stop for.
+                Ok(()) = is_stopping.changed() => continue,
             };
-            schedule.add(&added.job.head.endpoint.clone(), added);
+            schedule.add(Destination::of(&added.job.head), added);
         }
     }
 
-    /// How many jobs of an endpoint may run at once.
-    fn limit(&self, endpoint: &EndpointName) -> usize {
-        let output = self.endpoints.async_output(endpoint);
+    /// How many jobs may run at once: of a variant by its own instances, of an endpoint by all.
+    fn limit(&self, to: &Destination) -> usize {
+        let output = self.endpoints.async_output(&to.endpoint);
         let per_instance = output.and_then(|it| it.max_concurrent_per_instance);
         let per_instance = per_instance.unwrap_or(self.config.async_per_instance);
-        per_instance.saturating_mul(self.n_instances(endpoint).max(1))
+        per_instance.saturating_mul(self.n_instances(to).max(1))
     }
 
-    fn n_instances(&self, endpoint: &EndpointName) -> usize {
-        let variant = self.endpoints.pick_variant(endpoint, None);
-        variant.map_or(0, |variant| self.dispatch.placement.n_instances(&variant.fleet))
+    fn n_instances(&self, to: &Destination) -> usize {
+        let catalog = self.endpoints.catalog();
+        let endpoint = catalog.endpoint(to.endpoint.as_str());
+        let deployment = endpoint.and_then(|it| it.active.as_ref());
+        let variants = deployment.into_iter().flat_map(|it| &it.variants);
+        let meant = variants.filter(|it| to.variant.as_ref().is_none_or(|name| it.name == *name));
+        meant.map(|it| self.dispatch.placement.n_instances(&it.fleet)).sum()
     }
 
     /// Returns the job, and whether it is done.
     async fn attempt(&self, mut accepted: Accepted) -> (Accepted, bool) {
-        let head = &accepted.job.head;
-        let is_expired = head.is_expired(SystemTime::now());
-        let outcome = if is_expired {
-            let message = "The request expired in the queue.";
-            self.fail(head, document("RequestExpired", message)).await
-        } else {
-            self.serve(&accepted.job).await
-        };
-        match outcome {
-            Err(reason) if !is_expired => {
-                debug!(job = head.id, reason, "asynchronous invocation put off");
-                accepted.n_put_off = accepted.n_put_off.saturating_add(1);
+        if accepted.delivery.is_none() {
+            match self.outcome(&accepted.job).await {
+                Ok(delivery) => accepted.delivery = Some(delivery),
+                Err(reason) => {
+                    debug!(job = accepted.job.head.id, reason, "asynchronous invocation put off");
+                    accepted.n_put_off = accepted.n_put_off.saturating_add(1);
+                    return (accepted, false);
+                }
+            }
+            // A store that does not answer is another matter than an instance that is busy.
+            accepted.n_put_off = 0;
+        }
+        while self.deliver(&mut accepted).await == Delivered::Later {
+            accepted.n_put_off = accepted.n_put_off.saturating_add(1);
+            if self.deliveries.hold(&mut accepted) {
                 return (accepted, false);
             }
-            // Nobody waits for it any longer, and there is nowhere to say so.
-            Err(reason) => error!(job = head.id, reason, "the outcome of a job was not written"),
-            Ok(()) => debug!(job = head.id, "asynchronous invocation done"),
+            // It keeps its running place with its answer.
+            sleep(delay(&accepted)).await;
         }
         if let Err(error) = self.log.finish(&accepted.job.head.id).await {
             error!(error = %Chain(&error), "a job that is done will be done again after a restart");
@@ -146,26 +155,32 @@ impl Runner {
         (accepted, true)
     }
 
-    /// Brings a job to its outcome, or says why not yet.
-    async fn serve(&self, job: &Job) -> Result<(), String> {
-        match self.invoke(job).await {
-            Ok((content_type, body)) => {
-                let written = self.objects.write(&job.head.output, &content_type, body).await;
-                written.map_err(|error| error.to_string())
-            }
-            Err(JobError::Later(reason)) => Err(reason),
-            Err(JobError::Failed(document)) => self.fail(&job.head, document).await,
+    async fn deliver(&self, accepted: &mut Accepted) -> Delivered {
+        let Accepted { job, delivery, .. } = accepted;
+        match delivery {
+            Some(delivery) => self.deliveries.write(&job.head, delivery).await,
+            None => Delivered::Done,
         }
     }
 
-    async fn fail(&self, head: &JobHead, document: Vec<u8>) -> Result<(), String> {
-        let text = String::from_utf8_lossy(&document);
-        debug!(job = head.id, endpoint = %head.endpoint, %text, "asynchronous invocation failed");
-        let Some(failure) = &head.failure else {
-            return Ok(());
+    /// Returns what comes of a job, or says why nothing yet.
+    async fn outcome(&self, job: &Job) -> Result<Delivery, String> {
+        let head = &job.head;
+        let failed = if head.is_expired(SystemTime::now()) {
+            document("RequestExpired", "The request expired in the queue.")
+        } else {
+            match self.invoke(job).await {
+                Ok((content_type, body)) => {
+                    debug!(job = head.id, "asynchronous invocation answered");
+                    return Ok(Delivery::answer(content_type, body));
+                }
+                Err(JobError::Later(reason)) => return Err(reason),
+                Err(JobError::Failed(document)) => document,
+            }
         };
-        let written = self.objects.write(failure, "application/json", document.into()).await;
-        written.map_err(|error| error.to_string())
+        let text = String::from_utf8_lossy(&failed);
+        debug!(job = head.id, endpoint = %head.endpoint, %text, "asynchronous invocation failed");
+        Ok(Delivery::failure(failed))
     }
 
     async fn invoke(&self, job: &Job) -> Result<(String, Bytes), JobError> {
@@ -212,7 +227,10 @@ impl Runner {
         };
         self.objects.read(at, self.max_input_bytes).await.map_err(|error| match error {
             ObjectsError::Unavailable(..) => JobError::Later(error.to_string()),
-            ObjectsError::NotFound(_) | ObjectsError::Denied(_) | ObjectsError::TooLarge(..) => {
+            ObjectsError::NotFound(_)
+            | ObjectsError::Denied(_)
+            | ObjectsError::Refused(..)
+            | ObjectsError::TooLarge(..) => {
                 let message = format!("Failed to read the input: {error}.");
                 JobError::Failed(document("ValidationError", &message))
             }
@@ -259,6 +277,10 @@ async fn read(served: Served) -> Result<(String, Bytes), JobError> {
 }
 
 async fn pause(accepted: Accepted) -> Accepted {
-    sleep(PUT_OFF.delay(accepted.n_put_off.saturating_sub(1))).await;
+    sleep(delay(&accepted)).await;
     accepted
+}
+
+fn delay(accepted: &Accepted) -> Duration {
+    PUT_OFF.delay(accepted.n_put_off.saturating_sub(1))
 }

@@ -6,28 +6,57 @@ fn log(folder: &tempfile::TempDir) -> JobLog {
     JobLog::new(Arc::new(records) as Arc<dyn Records>)
 }
 
+async fn ids(log: &JobLog) -> Vec<String> {
+    log.all().await.unwrap().into_iter().map(|job| job.head.id).collect()
+}
+
 #[tokio::test]
 async fn what_was_accepted_is_there_after_a_restart_until_it_is_done() {
     let folder = tempfile::tempdir().unwrap();
-    let (jobs, queue) = AsyncInvocations::new(log(&folder), 2);
+    let (jobs, queue) = AsyncInvocations::open(log(&folder), 2).await.unwrap();
     jobs.accept(job("a", b"1,2")).await.unwrap();
     jobs.accept(job("b", b"")).await.unwrap();
     // A process that is killed tells nobody.
     drop((jobs, queue));
 
-    let (_jobs, queue) = AsyncInvocations::new(log(&folder), 2);
-    let left_over = queue.left_over().await.unwrap();
-    let ids: Vec<_> = left_over.iter().map(|it| it.job.head.id.as_str()).collect();
-    assert_eq!(ids, ["a", "b"]);
-    assert_eq!(left_over[0].job, job("a", b"1,2"));
+    let (jobs, mut queue) = AsyncInvocations::open(log(&folder), 2).await.unwrap();
+    assert_eq!(queue.n_left_over(), 2);
+    let refused = jobs.accept(job("c", b"")).await.unwrap_err();
+    assert!(matches!(refused, AcceptError::Full), "what is left over has its places");
+    let first = queue.next().await.unwrap();
+    assert_eq!(first.job, job("a", b"1,2"));
+    assert_eq!(queue.next().await.unwrap().job.head.id, "b");
     queue.log().finish("a").await.unwrap();
-    assert_eq!(queue.left_over().await.unwrap().len(), 1);
+    let ids = ids(&queue.log()).await;
+    assert_eq!(ids, ["b"]);
+}
+
+#[tokio::test]
+async fn a_job_accepted_after_the_start_is_not_left_over_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, mut queue) = AsyncInvocations::open(log(&folder), 2).await.unwrap();
+    jobs.accept(job("a", b"")).await.unwrap();
+    assert_eq!(queue.next().await.unwrap().job.head.id, "a");
+    let mut again = std::pin::pin!(queue.next());
+    assert!(futures_util::poll!(again.as_mut()).is_pending(), "one job is done once");
+}
+
+#[tokio::test]
+async fn a_job_that_its_client_was_refused_is_not_done_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log(&folder);
+    let (jobs, queue) = AsyncInvocations::open(log.clone(), 2).await.unwrap();
+    // The runner has died.
+    drop(queue);
+    let refused = jobs.accept(job("a", b"")).await.unwrap_err();
+    assert!(matches!(refused, AcceptError::Stopping));
+    assert!(ids(&log).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_full_queue_takes_no_more_until_a_job_is_done() {
     let folder = tempfile::tempdir().unwrap();
-    let (jobs, mut queue) = AsyncInvocations::new(log(&folder), 1);
+    let (jobs, mut queue) = AsyncInvocations::open(log(&folder), 1).await.unwrap();
     jobs.accept(job("a", b"")).await.unwrap();
     let refused = jobs.accept(job("b", b"")).await.unwrap_err();
     assert!(matches!(refused, AcceptError::Full));

@@ -7,15 +7,16 @@ use super::{
 };
 use crate::{
     async_invocations::{
-        AsyncInvocations,
+        AcceptError, AsyncInvocations,
         job::{Job, JobHead, now_ms},
-        output::AsyncOutput,
+        output::{AsyncOutput, bare, is_clean, s3_object},
     },
-    auth::api::Api,
+    auth::{api::Api, error::AuthError},
     headers::{
         FAILURE_LOCATION, INPUT_LOCATION, MODEL_ACCEPT, MODEL_CONTENT_TYPE, OUTPUT_LOCATION,
-        REQUEST_ID,
+        REQUEST_ID, TARGET_MODEL,
     },
+    metrics::Outcome,
     objects::ObjectAddress,
 };
 use actix_web::{
@@ -25,7 +26,9 @@ use actix_web::{
 };
 use bytes::Bytes;
 use serde_json::json;
-use shared::{address::ArtifactAddress, api::invocation as wire, id::EndpointName};
+use shared::{api::invocation as wire, id::EndpointName, telemetry::Chain};
+use std::error::Error;
+use tracing::{debug, error};
 
 /// SageMaker's bound for an input that comes with the invocation.
 const MAX_INLINE_BYTES: usize = 128_000;
@@ -49,43 +52,54 @@ pub async fn invoke(
     jobs: Data<AsyncInvocations>,
 ) -> HttpResponse {
     let id = new_request_id();
-    let accepted = accept(&request, &mut payload, &reception, &jobs).await;
+    let accepted = accept(&request, &mut payload, &reception, &jobs, &id).await;
     match accepted {
         Ok(head) => response(&head, id),
-        Err(error) => {
-            let error = error.answer(endpoint_of(&request), &id);
-            if error.is_worth_reading() {
+        Err(refused) => {
+            refused.log(&request, &id);
+            if refused.answer.is_worth_reading() {
                 reception.bodies.drain(&mut payload).await;
             }
-            error.into_response(&id)
+            refused.answer.into_response(&id)
         }
     }
 }
 
-/// What is wrong with an invocation, before its text names the request.
-enum Refused {
-    Request(InvalidRequest),
-    Other(ApiError),
+/// Why an invocation was not accepted, and what its client is told.
+struct Refused {
+    /// Only the log learns it.
+    cause: String,
+    answer: ApiError,
 }
 
 impl Refused {
-    fn answer(self, endpoint: &str, id: &HeaderValue) -> ApiError {
-        match self {
-            Self::Request(error) => ApiError::of_request(&error, endpoint, id),
-            Self::Other(error) => error,
+    fn of<E: Error + 'static>(cause: E, answer: impl FnOnce(&E) -> ApiError) -> Self {
+        Self { answer: answer(&cause), cause: Chain(&cause).to_string() }
+    }
+
+    fn of_auth(error: AuthError) -> Self {
+        Self::of(error, ApiError::of_auth)
+    }
+
+    fn validation(message: &str) -> Self {
+        Self { cause: message.to_owned(), answer: ApiError::validation(message) }
+    }
+
+    fn log(&self, request: &HttpRequest, id: &HeaderValue) {
+        let Self { cause, answer } = self;
+        let (endpoint, code) = (endpoint_of(request), answer.code());
+        let target_model = request.headers().get(&TARGET_MODEL);
+        if answer.outcome() == Outcome::InternalFailure {
+            error!(
+                invocation_id = ?id, endpoint, ?target_model, code, error = cause,
+                "asynchronous invocation not accepted"
+            );
+        } else {
+            debug!(
+                invocation_id = ?id, endpoint, ?target_model, code, error = cause,
+                "asynchronous invocation not accepted"
+            );
         }
-    }
-}
-
-impl From<InvalidRequest> for Refused {
-    fn from(error: InvalidRequest) -> Self {
-        Self::Request(error)
-    }
-}
-
-impl From<ApiError> for Refused {
-    fn from(error: ApiError) -> Self {
-        Self::Other(error)
     }
 }
 
@@ -94,36 +108,47 @@ async fn accept(
     payload: &mut Payload,
     reception: &Reception,
     jobs: &AsyncInvocations,
+    id: &HeaderValue,
 ) -> Result<JobHead, Refused> {
-    let visitor = reception.gate.admit(request, Api::Runtime);
-    let visitor = visitor.map_err(|error| ApiError::of_auth(&error))?;
-    let endpoint = request::endpoint_name(endpoint_of(request))?;
+    let name = endpoint_of(request);
+    let invalid = |error| Refused::of(error, |it| ApiError::of_request(it, name, id));
+    let visitor = reception.gate.admit(request, Api::Runtime).map_err(Refused::of_auth)?;
+    let endpoint = request::endpoint_name(name).map_err(invalid)?;
     // A stranger must not learn what there is, so that the body comes first.
     let body = inline(request, payload, reception).await?;
-    let caller = visitor.identify(&body).map_err(|error| ApiError::of_auth(&error))?;
+    let caller = visitor.identify(&body).map_err(Refused::of_auth)?;
     let asked = parse(request.headers());
-    reception.authorize(&caller, &endpoint, asked.as_ref().ok())?;
+    let authorized = reception.authorize(&caller, &endpoint, asked.as_ref().ok());
+    authorized
+        .map_err(|answer| Refused { cause: "the caller may not do this".to_owned(), answer })?;
     let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
     let picked = reception.endpoints.pick_variant(&endpoint, target);
-    let variant = picked.map_err(|error| ApiError::of_pick(&error, &reception.identity))?;
-    let asked = asked?;
-    artifact(&asked, &variant)?;
-    let Some(output) = reception.endpoints.async_output(&endpoint) else {
-        let message = format!(
-            "Endpoint {endpoint} takes no asynchronous invocations: its endpoint configuration has \
-             no AsyncInferenceConfig with an S3OutputPath."
-        );
-        return Err(ApiError::validation(&message).into());
-    };
-    let head = head(endpoint, asked, request.headers(), &output)?;
+    let unknown = |error| Refused::of(error, |it| ApiError::of_pick(it, &reception.identity));
+    let variant = picked.map_err(unknown)?;
+    let asked = asked.map_err(invalid)?;
+    artifact(&asked, &variant).map_err(invalid)?;
+    let output = reception.endpoints.async_output(&endpoint);
+    let output = output.ok_or_else(|| no_output(&endpoint))?;
+    let own_hosts = [request.connection_info().host().to_owned()];
+    let head = head(endpoint, asked, request.headers(), &output, &own_hosts).map_err(invalid)?;
     if head.input.is_some() != body.is_empty() {
         let message = "Body and InputLocation are mutually exclusive. Provide exactly one of them.";
-        return Err(ApiError::validation(message).into());
+        return Err(Refused::validation(message));
     }
     let job = Job { head: head.clone(), inline: body };
-    let accepted = jobs.accept(job).await;
-    accepted.map_err(|error| ApiError::of_accept(&error, &reception.dispatch.config))?;
+    let refused = |error| {
+        let answer = |it: &AcceptError| ApiError::of_accept(it, &reception.dispatch.config);
+        Refused::of(error, answer)
+    };
+    jobs.accept(job).await.map_err(refused)?;
     Ok(head)
+}
+
+fn no_output(endpoint: &EndpointName) -> Refused {
+    Refused::validation(&format!(
+        "Endpoint {endpoint} takes no asynchronous invocations: its endpoint configuration has no \
+         AsyncInferenceConfig with a valid S3OutputPath, and S3FailurePath if there is one."
+    ))
 }
 
 /// As for `InvokeEndpoint`, but that the model's `Accept` and `Content-Type` have headers of their
@@ -144,6 +169,7 @@ fn head(
     asked: Asked,
     headers: &HeaderMap,
     output: &AsyncOutput,
+    own_hosts: &[String],
 ) -> Result<JobHead, InvalidRequest> {
     let id = new_request_id().to_str().unwrap_or_default().to_owned();
     let folder = named(headers, "s3outputpathextension", "s3OutputPathExtension", is_folder)?;
@@ -161,7 +187,7 @@ fn head(
         target_model: asked.target_model,
         target_variant: asked.target_variant,
         forwarded: forwarded.collect(),
-        input: headers.get(&INPUT_LOCATION).map(input_at).transpose()?,
+        input: headers.get(&INPUT_LOCATION).map(|it| input_at(it, own_hosts)).transpose()?,
         output: output_at,
         failure: failure_at.transpose()?,
         accepted_at_ms: now_ms(),
@@ -178,10 +204,13 @@ async fn inline(
     let announced = request.headers().get(CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
     let body = reception.bodies.read(payload, announced).await;
-    let body = body.map_err(|error| ApiError::of_body(&error, &reception.dispatch.config))?.bytes;
+    let config = &reception.dispatch.config;
+    let body = body.map_err(|error| Refused::of(error, |it| ApiError::of_body(it, config)))?.bytes;
     if body.len() > MAX_INLINE_BYTES {
         let constraint = "have length less than or equal to 128000";
-        return Err(InvalidRequest::Member { member: "body", value: None, constraint }.into());
+        let error = InvalidRequest::Member { member: "body", value: None, constraint };
+        let answer = ApiError::validation(&error.to_string());
+        return Err(Refused { cause: error.to_string(), answer });
     }
     Ok(body)
 }
@@ -244,7 +273,10 @@ fn is_folder(value: &str) -> Option<&'static str> {
     if value.len() > 512 {
         return Some("have length less than or equal to 512");
     }
-    (value.is_empty() || !value.bytes().all(legal))
+    if !is_clean(bare(value)) {
+        return Some("have parts that are neither empty nor `.` nor `..`");
+    }
+    (!value.bytes().all(legal))
         .then_some("satisfy regular expression pattern: ^(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+$")
 }
 
@@ -261,16 +293,12 @@ fn is_file_name(value: &str) -> Option<&'static str> {
     )
 }
 
-fn input_at(location: &HeaderValue) -> Result<ObjectAddress, InvalidRequest> {
+fn input_at(location: &HeaderValue, own_hosts: &[String]) -> Result<ObjectAddress, InvalidRequest> {
     let location = std::str::from_utf8(location.as_bytes()).unwrap_or_default();
-    match location.parse() {
-        Ok(ArtifactAddress::S3 { bucket, key }) if location.chars().count() <= 1024 => {
-            Ok(ObjectAddress { bucket, key })
-        }
-        _ => {
-            Err(invalid("inputLocation", location, "be s3://bucket/key of at most 1024 characters"))
-        }
-    }
+    let is_short = location.chars().count() <= 1024;
+    let constraint = "name an object of S3 in at most 1024 characters";
+    let object = s3_object(location, own_hosts).filter(|_| is_short);
+    object.ok_or_else(|| invalid("inputLocation", location, constraint))
 }
 
 fn short(at: ObjectAddress) -> Result<ObjectAddress, InvalidRequest> {
@@ -296,6 +324,10 @@ mod tests {
         assert!(is_file_name(&"x".repeat(33)).is_some());
         assert_eq!(is_folder("a/b'()!*"), None);
         assert!(is_folder("s3://b").is_some() && is_folder("").is_some());
+        assert_eq!(is_folder("/a/b/"), None);
+        for bad in ["..", "a/../b", "a//b", ".", "a/./b", "//", "/", "//a"] {
+            assert!(is_folder(bad).is_some(), "{bad}");
+        }
     }
 
     #[test]
@@ -315,8 +347,11 @@ mod tests {
 
     #[test]
     fn inputs_are_objects() {
-        let at = |text| input_at(&HeaderValue::from_static(text));
+        let at = |text| input_at(&HeaderValue::from_static(text), &["here:1".to_owned()]);
         assert_eq!(at("s3://bucket/a/b c").unwrap().key, "a/b c");
+        for url in ["https://bucket.s3.amazonaws.com/a/b%20c", "https://here:1/bucket/a/b%20c"] {
+            assert_eq!(at(url).unwrap().to_string(), "s3://bucket/a/b c", "{url}");
+        }
         for bad in ["s3://bucket", "file:///etc/passwd", "https://example.com/a", ""] {
             assert!(at(bad).is_err(), "{bad}");
         }
