@@ -59,13 +59,14 @@ impl Processes {
         args.extend(flag("--router", router_url));
         args.extend(flag("--memory-budget", share.memory_budget_bytes.to_string()));
         args.extend(flag("--compute-slots", share.compute_slots.to_string()));
-        // As long as an invocation may take: what was accepted is finished.
-        args.extend(flag("--drain-timeout-s", "60"));
         args.extend(flag("--cache-dir", self.data.cache(instance)));
         args.extend(flag("--s3-endpoint", store_url));
         args.extend(flag("--s3-region", REGION));
         let mut spec = self.spec(instance, &self.binaries.worker, args);
         spec.settings = &[WORKER_SETTINGS];
+        // As long as an invocation may take: what was accepted is finished. No flag, because a flag
+        // cannot be said again by those who want it otherwise.
+        spec.env.push(("WORKER_DRAIN_TIMEOUT_S".to_owned(), "60".to_owned()));
         spec.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec
     }
