@@ -107,8 +107,9 @@ pub enum FetchError {
     Unavailable(ArtifactAddress, #[source] Arc<dyn Error + Send + Sync>),
     #[error("artifact `{0}` changed while it was read")]
     Changed(ArtifactAddress),
+    /// With the version whose bytes are at fault, if it is known.
     #[error("artifact `{0}` is refused: {1}")]
-    Refused(ArtifactAddress, String),
+    Refused(ArtifactAddress, String, Option<Box<ArtifactVersion>>),
     #[error("artifact `{0}` cannot be kept on this instance's disk: {1}")]
     NoSpace(ArtifactAddress, String),
     #[error("too many fetches wait already for artifact `{0}` to join them")]

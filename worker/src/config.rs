@@ -156,7 +156,8 @@ pub struct HttpConfig {
     #[arg(long, env = "WORKER_BODY_BUDGET", default_value_t = 512 << 20)]
     pub body_budget: usize,
 
-    /// Seconds that an invocation may take if the caller names no deadline: SageMaker's 60.
+    /// Seconds that an invocation may take if the caller names no deadline: SageMaker's 60. One that
+    /// the caller names may be up to an hour away.
     #[arg(long, env = "WORKER_INVOCATION_TIMEOUT_S", default_value_t = 60, value_parser = value_parser!(u64).range(SECONDS))]
     pub invocation_timeout_s: u64,
 

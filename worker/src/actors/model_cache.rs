@@ -18,6 +18,7 @@
 //!
 //! Its supervisor, `Instance`, ends the process: without it nothing can be loaded or evicted.
 
+mod below;
 mod error;
 mod load;
 mod resident;
@@ -26,6 +27,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use below::Below;
 pub use error::AcquireError;
 
 use crate::{
@@ -41,10 +43,11 @@ use arc_swap::ArcSwap;
 use ractor::{
     Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent,
 };
-use resident::Resident;
+use resident::{Checked, Resident};
 use shared::address::ArtifactAddress;
 use state::{Refreshed, State};
 use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// Loads that may wait for the store, for room or for a slot at the same time. Each holds the bodies
 /// of up to `max_queued` invocations, so there is a bound; 64 is more than any instance works off in
@@ -154,11 +157,16 @@ impl ModelCache {
         address: &ArtifactAddress,
         on_deleted: OnDeleted,
     ) -> Result<Acquired, AcquireError> {
-        match self.warm(address, on_deleted) {
-            Warm::Acquired(acquired) => return Ok(acquired),
-            // Whatever the store says, the actor has acted on it before it answers below.
-            Warm::Overdue(resident) => resident.checked().await,
-            Warm::Absent => {}
+        let arrived = Instant::now();
+        loop {
+            match self.warm(address, on_deleted) {
+                Warm::Acquired(acquired) => return Ok(acquired),
+                // The check that was under way is over: another one began since the caller came, or
+                // begins now.
+                Warm::Overdue(resident) if resident.checked(arrived).await == Checked::TooOld => {}
+                // Whatever the store says, the actor has acted on it before it answers below.
+                Warm::Overdue(_) | Warm::Absent => break,
+            }
         }
         let address = address.clone();
         ractor::call!(self.actor, |reply| Message::Acquire { address, on_deleted, reply })
@@ -193,10 +201,10 @@ impl ModelCache {
         let _ = ractor::call!(self.actor, |reply| Message::Unload { address, reply });
     }
 
-    /// Lets go of every replica whose address begins with `prefix` and that nobody has pinned, when
-    /// its last lease is returned, and of their files. Answers at once how many go.
-    pub async fn unload_prefix(&self, prefix: String) -> usize {
-        let unload = ractor::call!(self.actor, |reply| Message::UnloadPrefix { prefix, reply });
+    /// Lets go of every replica that is meant and that nobody has pinned, when its last lease is
+    /// returned, and of their files. Answers at once how many go.
+    pub async fn unload_below(&self, below: Below) -> usize {
+        let unload = ractor::call!(self.actor, |reply| Message::UnloadBelow { below, reply });
         // A stopping cache has none left.
         unload.unwrap_or(0)
     }
@@ -277,8 +285,8 @@ enum Message {
     UnloadFinished {
         size_bytes: u64,
     },
-    UnloadPrefix {
-        prefix: String,
+    UnloadBelow {
+        below: Below,
         reply: RpcReplyPort<usize>,
     },
     /// An invocation is over whose model shall leave.
@@ -349,7 +357,7 @@ impl Actor for ModelCacheActor {
             Message::LoadFinished { address, outcome } => state.load_finished(&address, outcome),
             Message::Unload { address, reply } => state.unload(&address, reply),
             Message::UnloadFinished { size_bytes } => state.unload_finished(size_bytes),
-            Message::UnloadPrefix { prefix, reply } => state.unload_prefix(prefix, reply),
+            Message::UnloadBelow { below, reply } => state.unload_below(below, reply),
             Message::Discard { address } => state.discard(address),
             Message::WasIdle { address, resident } => state.was_idle(address, resident),
             Message::Check { address, resident } => state.check(address, resident),

@@ -113,7 +113,7 @@ impl DirSource {
                 if n_entries > self.max_entries {
                     let max_entries = self.max_entries;
                     let flaw = format!("it holds more than {max_entries} files and folders");
-                    return Err(FetchError::Refused(address.clone(), flaw));
+                    return Err(FetchError::Refused(address.clone(), flaw, None));
                 }
                 let path = entry.map_err(|error| failed(address, error))?.path();
                 let metadata = self.entry_metadata(address, &path)?;

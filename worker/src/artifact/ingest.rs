@@ -209,7 +209,10 @@ impl Download {
 
     fn unpack_failed(&self, error: &UnpackError) -> FetchError {
         match error {
-            UnpackError::Flaw(flaw) => FetchError::Refused(self.address.clone(), flaw.to_string()),
+            UnpackError::Flaw(flaw) => {
+                let version = Some(Box::new(self.version.clone()));
+                FetchError::Refused(self.address.clone(), flaw.to_string(), version)
+            }
             UnpackError::NoRoom(_) | UnpackError::Disk(_) => self.no_space(error),
         }
     }

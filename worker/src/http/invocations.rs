@@ -37,6 +37,9 @@ use tracing::debug;
 /// A replica may die of another invocation while this one waits; the second try gets a new one.
 const MAX_TRIES: usize = 2;
 
+/// The longest that a caller may give an invocation: SageMaker's longest asynchronous one.
+const LONGEST: Duration = Duration::from_hours(1);
+
 /// Runs a model named by its artifact's address, loading it first if need be.
 pub(super) async fn by_address(
     request: HttpRequest,
@@ -184,13 +187,16 @@ fn has(request: &HttpRequest, name: &str, value: &str) -> Result<bool, HttpError
     }
 }
 
-/// When the caller wants the head of the answer, at the latest when the configuration says.
+/// When the caller wants the head of the answer; when the configuration says, if the caller does not.
 fn deadline(request: &HttpRequest, face: &Face) -> Result<Instant, HttpError> {
-    let longest = Duration::from_secs(face.config.invocation_timeout_s);
-    let Some(text) = header(request, DEADLINE_MS)? else { return Ok(Instant::now() + longest) };
+    let otherwise = Duration::from_secs(face.config.invocation_timeout_s);
+    Ok(Instant::now() + within(header(request, DEADLINE_MS)?, otherwise)?)
+}
+
+fn within(wanted_ms: Option<&str>, otherwise: Duration) -> Result<Duration, HttpError> {
+    let Some(text) = wanted_ms else { return Ok(otherwise) };
     let malformed = |_| HttpError::BadRequest(format!("header `{DEADLINE_MS}` is not a number"));
-    let wanted = Duration::from_millis(text.parse().map_err(malformed)?);
-    Ok(Instant::now() + wanted.min(longest))
+    Ok(Duration::from_millis(text.parse().map_err(malformed)?).min(LONGEST))
 }
 
 /// Returns a header's text; UTF-8, because addresses may be.
@@ -234,5 +240,21 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_the_caller_names_is_not_cut_to_that_of_who_names_none() {
+        let minute = Duration::from_mins(1);
+        let within = |wanted| within(wanted, minute).ok();
+        assert_eq!(within(None), Some(minute));
+        assert_eq!(within(Some("900000")), Some(Duration::from_mins(15)));
+        assert_eq!(within(Some("10")), Some(Duration::from_millis(10)));
+        assert_eq!(within(Some("86400000")), Some(LONGEST));
+        assert_eq!(within(Some("soon")), None);
     }
 }

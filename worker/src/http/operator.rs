@@ -2,6 +2,7 @@
 //! artifact, and to nobody else: a platform that loads by name decides for itself.
 
 use super::{Face, error::HttpError};
+use crate::actors::model_cache::Below;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use shared::address::ModelDataUrl;
@@ -11,10 +12,8 @@ use tokio::time::Instant;
 /// Bytes. Less than a mebibyte is a mistake in the unit; more than a pebibyte no machine has.
 const BUDGETS: RangeInclusive<u64> = 1 << 20..=1 << 50;
 
-#[derive(Debug, Deserialize)]
-pub(super) struct PrefixQuery {
-    prefix: String,
-}
+/// A query as it stands there, because names in it may come again.
+pub(super) type Pairs = Vec<(String, String)>;
 
 #[derive(Debug, Serialize)]
 struct Unloaded {
@@ -27,18 +26,33 @@ struct BudgetRequest {
     memory_budget_bytes: u64,
 }
 
-/// `DELETE /manifold/v1/models?prefix=P`: answers at once; who is in use goes when it is idle.
+/// `DELETE /manifold/v1/models?prefix=P&except=Q…`: answers at once; who is in use goes when it is
+/// idle.
 pub(super) async fn unload_prefix(
-    query: Result<web::Query<PrefixQuery>, actix_web::Error>,
+    query: Result<web::Query<Pairs>, actix_web::Error>,
     face: web::Data<Face>,
 ) -> Result<HttpResponse, HttpError> {
     require_by_address(&face)?;
     let query = query.map_err(|error| HttpError::BadRequest(error.to_string()))?;
-    let PrefixQuery { prefix } = query.into_inner();
-    let malformed = |error| HttpError::BadRequest(format!("prefix: {error}"));
-    ModelDataUrl::try_from(prefix.clone()).map_err(malformed)?;
-    let n_unloaded = face.cache.unload_prefix(prefix).await;
+    let n_unloaded = face.cache.unload_below(below(query.into_inner())?).await;
     Ok(HttpResponse::Ok().json(Unloaded { n_unloaded }))
+}
+
+fn below(query: Pairs) -> Result<Below, HttpError> {
+    let (mut prefixes, mut except) = (Vec::new(), Vec::new());
+    for (name, url) in query {
+        let kind = match name.as_str() {
+            "prefix" => &mut prefixes,
+            "except" => &mut except,
+            _ => continue,
+        };
+        let malformed = |error| HttpError::BadRequest(format!("{name}: {error}"));
+        ModelDataUrl::try_from(url.clone()).map_err(malformed)?;
+        kind.push(url);
+    }
+    let [prefix] = <[String; 1]>::try_from(prefixes)
+        .map_err(|_| HttpError::BadRequest("there must be one prefix".to_owned()))?;
+    Ok(Below { prefix, except })
 }
 
 /// `PUT /manifold/v1/budget`: takes the place of `--memory-budget`.
@@ -63,4 +77,24 @@ pub(super) async fn set_budget(
 
 fn require_by_address(face: &Face) -> Result<(), HttpError> {
     if face.serves_by_address { Ok(()) } else { Err(HttpError::ByAddressForbidden) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_names_one_prefix_and_any_number_of_exceptions() {
+        let of = |query: &str| {
+            let pairs = web::Query::<Pairs>::from_query(query).unwrap();
+            below(pairs.into_inner()).ok()
+        };
+        let whole = of("prefix=s3://bkt/a/&except=s3://bkt/a/b%2Fc&except=s3://bkt/a/d").unwrap();
+        assert_eq!(whole.except, ["s3://bkt/a/b/c", "s3://bkt/a/d"]);
+        assert_eq!(of("prefix=s3://bkt/a").unwrap().except, [""; 0]);
+        for bad in ["", "except=s3://bkt/a", "prefix=s3://bkt/&prefix=s3://bkt/b", "prefix=x"] {
+            assert!(of(bad).is_none(), "{bad}");
+        }
+        assert!(of("prefix=s3://bkt/&except=").is_none(), "it would keep everything");
+    }
 }

@@ -17,7 +17,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const MAX_QUEUED: usize = 4;
@@ -80,6 +80,15 @@ struct Store {
     folder: DirSource,
     is_silent: AtomicBool,
     n_opened: AtomicUsize,
+    n_located: AtomicUsize,
+    /// Whether answers that are found are kept back, and bytes are.
+    holds_answers: watch::Sender<bool>,
+    holds_bytes: watch::Sender<bool>,
+}
+
+async fn released(is_held: &watch::Sender<bool>) {
+    // The sender is borrowed: it is not dropped meanwhile.
+    let _ = is_held.subscribe().wait_for(|it| !*it).await;
 }
 
 #[async_trait::async_trait]
@@ -88,7 +97,10 @@ impl ArtifactSource for Store {
         if self.is_silent.load(Ordering::SeqCst) {
             future::pending::<()>().await;
         }
-        self.folder.locate(address).await
+        let located = self.folder.locate(address).await;
+        self.n_located.fetch_add(1, Ordering::SeqCst);
+        released(&self.holds_answers).await;
+        located
     }
 
     async fn open(
@@ -97,6 +109,7 @@ impl ArtifactSource for Store {
         version: &ArtifactVersion,
     ) -> Result<ArtifactBytes, FetchError> {
         self.n_opened.fetch_add(1, Ordering::SeqCst);
+        released(&self.holds_bytes).await;
         self.folder.open(address, version).await
     }
 }
@@ -126,6 +139,9 @@ impl Fixture {
             folder,
             is_silent: AtomicBool::new(false),
             n_opened: AtomicUsize::new(0),
+            n_located: AtomicUsize::new(0),
+            holds_answers: watch::Sender::new(false),
+            holds_bytes: watch::Sender::new(false),
         });
         let cache = DiskCache::open(disk.path(), 100 * MIB).unwrap();
         let ingest = Ingest::new(Arc::clone(&store) as _, cache, Limits::DEFAULT, 4);
@@ -177,6 +193,27 @@ impl Fixture {
     /// Lets the store answer no more, or again.
     pub(crate) fn silence_store(&self, is_silent: bool) {
         self.store.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+
+    /// Keeps back what the store has found out from now on, or lets it go.
+    pub(crate) fn hold_answers(&self, is_held: bool) {
+        self.store.holds_answers.send_replace(is_held);
+    }
+
+    /// Keeps back the bytes of downloads that begin, or lets them go.
+    pub(crate) fn hold_bytes(&self, is_held: bool) {
+        self.store.holds_bytes.send_replace(is_held);
+    }
+
+    /// How often the store has found out about an artifact.
+    pub(crate) fn n_located(&self) -> usize {
+        self.store.n_located.load(Ordering::SeqCst)
+    }
+
+    /// Lets everything go whose name begins so.
+    pub(crate) async fn unload_below(&self, name: &str) -> usize {
+        let prefix = format!("{}{name}", self.prefix());
+        self.cache.unload_below(Below { prefix, except: Vec::new() }).await
     }
 
     /// Downloads that have begun.

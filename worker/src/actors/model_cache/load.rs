@@ -5,7 +5,7 @@
 use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE, resident::Resident};
 use crate::{
     actors::replica::{Replica, ReplicaParts},
-    artifact::{ArtifactVersion, Otherwise, Standing, ingest::Fetched},
+    artifact::{ArtifactVersion, FetchError, Otherwise, Standing, ingest::Fetched},
     lease::Leases,
     runtime::{Footprint, Model},
 };
@@ -58,6 +58,24 @@ pub(super) struct NoRoom {
     pub(super) may_come: bool,
 }
 
+/// Why a new version did not come into memory.
+#[derive(Debug)]
+pub(super) struct FailedRefresh {
+    pub(super) error: AcquireError,
+    /// The version that was fetched, which may follow the one that a check saw; `None` if none was.
+    pub(super) version: Option<ArtifactVersion>,
+}
+
+impl From<AcquireError> for FailedRefresh {
+    fn from(error: AcquireError) -> Self {
+        let version = match &error {
+            AcquireError::Fetch(FetchError::Refused(.., version)) => version.as_deref().cloned(),
+            _ => None,
+        };
+        Self { error, version }
+    }
+}
+
 impl From<NoRoom> for AcquireError {
     fn from(NoRoom { needed_bytes, budget_bytes, .. }: NoRoom) -> Self {
         Self::NoRoom { needed_bytes, budget_bytes }
@@ -81,14 +99,16 @@ pub(super) async fn refresh(
     context: LoadContext,
     address: ArtifactAddress,
     resident: Arc<Resident>,
-) -> Result<Option<Loaded>, AcquireError> {
+) -> Result<Option<Loaded>, FailedRefresh> {
     let started = Instant::now();
     let fetched = fetch(&context, &address, Otherwise::Nothing).await?;
     if fetched.version == resident.version {
         return Ok(None);
     }
+    let version = fetched.version.clone();
     // What the old one takes says little of the new one.
-    bring(context, address, fetched, None, started).await.map(Some)
+    let brought = bring(context, address, fetched, None, started).await;
+    brought.map(Some).map_err(|error| FailedRefresh { error, version: Some(version) })
 }
 
 async fn fetch(

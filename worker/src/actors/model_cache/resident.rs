@@ -21,6 +21,14 @@ use tokio::{
 /// Stands for "no check is under way".
 const NONE: u64 = u64::MAX;
 
+/// What a check is worth to who waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    Enough,
+    /// The store is to be asked again.
+    TooOld,
+}
+
 #[derive(Debug)]
 pub(super) struct Resident {
     pub(super) replica: Replica,
@@ -28,7 +36,8 @@ pub(super) struct Resident {
     max_age: Duration,
     /// When the store was asked for it.
     located: Instant,
-    /// When the last check began that is over, microseconds after `located`.
+    /// As of when the store's word holds, microseconds after `located`: when the last check began that
+    /// was answered. One that failed counts from its end: nobody waits for the next one at once.
     checked: AtomicU64,
     /// When the check began that is under way; [`NONE`] without one.
     checking: AtomicU64,
@@ -96,26 +105,32 @@ impl Resident {
     }
 
     /// Ends the check that is under way, whatever came of it: the next one has its time.
-    pub(super) fn end_check(&self) {
+    pub(super) fn end_check(&self, is_answered: bool) {
         let began = self.checking.load(Ordering::Acquire);
         debug_assert_ne!(began, NONE, "only a check that began ends");
-        self.checked.store(began, Ordering::Release);
+        let checked = if is_answered { began } else { self.now() };
+        self.checked.store(checked, Ordering::Release);
         self.checking.store(NONE, Ordering::Release);
         self.ended.notify_waiters();
     }
 
-    /// Waits until the check that is under way is over, or has had its time.
-    pub(super) async fn checked(&self) {
+    /// Waits until the check that is under way is over, or has had its time, and says what it is worth
+    /// for a caller that arrived at a time.
+    pub(super) async fn checked(&self, arrived: Instant) -> Checked {
         let ended = self.ended.notified();
         tokio::pin!(ended);
         // Listen before looking, or an end in between would be missed.
         ended.as_mut().enable();
         let began = self.checking.load(Ordering::Acquire);
-        if began != NONE {
-            let patience = self.located + Duration::from_micros(began) + CHECK_PATIENCE;
-            // A slow store is as good as one that is out: the version here goes on.
-            let _ = timeout_at(patience, ended).await;
+        if began == NONE {
+            return Checked::Enough;
         }
+        let began = self.located + Duration::from_micros(began);
+        // A slow store is as good as one that is out: the version here goes on.
+        let is_over = timeout_at(began + CHECK_PATIENCE, ended).await.is_ok();
+        // What the store said then was too old already when the caller came.
+        let is_too_old = is_over && began + self.max_age < arrived;
+        if is_too_old { Checked::TooOld } else { Checked::Enough }
     }
 
     /// Sets whether its object was deleted, and returns whether that is news.

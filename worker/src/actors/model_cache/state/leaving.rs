@@ -3,7 +3,7 @@
 use super::{Held, Slot, State};
 use crate::{
     actors::{
-        model_cache::{Message, resident::Resident},
+        model_cache::{Below, Message, resident::Resident},
         replica::Replica,
     },
     lease::Leases,
@@ -32,17 +32,16 @@ impl State {
         self.retire(replica, Some(reply));
     }
 
-    /// Lets go of every replica whose address begins with `prefix` and that nobody has pinned, and
-    /// of their files; answers how many go.
-    pub(in crate::actors::model_cache) fn unload_prefix(
+    /// Lets go of every replica that is meant and that nobody has pinned, and of their files; answers
+    /// how many go.
+    pub(in crate::actors::model_cache) fn unload_below(
         &mut self,
-        prefix: String,
+        below: Below,
         reply: RpcReplyPort<usize>,
     ) {
-        let is_below = |address: &ArtifactAddress| address.to_string().starts_with(&prefix);
-        let below: Vec<_> = self.slots.keys().filter(|it| is_below(it)).cloned().collect();
+        let meant: Vec<_> = self.slots.keys().filter(|it| below.has(it)).cloned().collect();
         let mut n_unloaded = 0;
-        for address in below {
+        for address in meant {
             let replica = match self.slots.get_mut(&address) {
                 Some(Slot::Loading(waiting)) => {
                     waiting.leaves = true;
@@ -58,9 +57,8 @@ impl State {
             self.retire(replica, None);
             n_unloaded += 1;
         }
-        info!(prefix, n_unloaded, "unloaded by prefix");
-        let fetcher = &self.context.parts.fetcher;
-        fetcher.discard(move |address, _| address.to_string().starts_with(&prefix));
+        info!(prefix = below.prefix, except = ?below.except, n_unloaded, "unloaded by prefix");
+        self.context.parts.fetcher.discard(move |address, _| below.has(address));
         // Who asked may be gone; the models go all the same.
         let _ = reply.send(n_unloaded);
     }

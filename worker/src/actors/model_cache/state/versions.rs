@@ -7,7 +7,7 @@ use super::State;
 use crate::{
     actors::model_cache::{
         AcquireError, Message, Revalidation,
-        load::{self, Loaded},
+        load::{self, FailedRefresh, Loaded},
         resident::Resident,
     },
     artifact::{ArtifactVersion, FetchError},
@@ -38,8 +38,9 @@ pub(in crate::actors::model_cache) struct Refreshed {
     pub(super) address: ArtifactAddress,
     /// Which replica it shall follow.
     pub(super) resident: Arc<Resident>,
-    pub(super) version: ArtifactVersion,
-    pub(super) outcome: Result<Option<Loaded>, AcquireError>,
+    /// The version that the check saw.
+    pub(super) seen: ArtifactVersion,
+    pub(super) outcome: Result<Option<Loaded>, FailedRefresh>,
     /// On the old replica.
     pub(super) lease: Lease,
 }
@@ -73,6 +74,7 @@ impl State {
         resident: &Arc<Resident>,
         outcome: Result<ArtifactVersion, FetchError>,
     ) {
+        let is_answered = matches!(outcome, Ok(_) | Err(FetchError::NotFound(_)));
         // What has left meanwhile is no matter of this check.
         if self.held(address, resident).is_some() {
             match outcome {
@@ -91,12 +93,12 @@ impl State {
                 }
             }
         }
-        resident.end_check();
+        resident.end_check(is_answered);
     }
 
     pub(in crate::actors::model_cache) fn refreshed(&mut self, refreshed: Refreshed) {
         // The lease goes at the end: then the old replica may.
-        let Refreshed { address, resident, version, outcome, lease: _lease } = refreshed;
+        let Refreshed { address, resident, seen, outcome, lease: _lease } = refreshed;
         let is_held = match self.held(&address, &resident) {
             Some(held) => {
                 held.is_refreshing = false;
@@ -115,7 +117,11 @@ impl State {
             }
             // The store went back on it.
             Ok(None) => self.count(Revalidation::Failed),
-            Err(error) => self.refresh_failed(&address, &resident, version, &error),
+            Err(failed) => self.refresh_failed(&address, &resident, seen, failed),
+        }
+        if !self.slots.contains_key(&address) {
+            // It left meanwhile, and its files did: so must those that came for it since.
+            self.discard_files(&address);
         }
     }
 
@@ -153,8 +159,8 @@ impl State {
             let refresh = load::refresh(context.clone(), address.clone(), Arc::clone(&resident));
             let refresh = tokio::spawn(refresh.instrument(span));
             // A panic must come back too, or no version would follow this one.
-            let outcome = refresh.await.unwrap_or(Err(AcquireError::LoadPanicked));
-            let refreshed = Refreshed { address, resident, version, outcome, lease };
+            let outcome = refresh.await.unwrap_or(Err(AcquireError::LoadPanicked.into()));
+            let refreshed = Refreshed { address, resident, seen: version, outcome, lease };
             // A stopping cache needs no new version.
             let _ = context.cache.cast(Message::Refreshed(refreshed));
         });
@@ -199,15 +205,18 @@ impl State {
         &mut self,
         address: &ArtifactAddress,
         resident: &Arc<Resident>,
-        version: ArtifactVersion,
-        error: &AcquireError,
+        seen: ArtifactVersion,
+        failed: FailedRefresh,
     ) {
         self.count(Revalidation::Failed);
+        let FailedRefresh { error, version: fetched } = failed;
         let failed = FailedVersion {
-            version,
+            // Only of bytes that were there it can be known that they are at fault.
+            is_its_bytes_fault: fetched.is_some() && is_its_bytes_fault(&error),
+            version: fetched.unwrap_or(seen),
             at: Instant::now(),
-            is_its_bytes_fault: is_its_bytes_fault(error),
         };
+        let error = &error;
         if failed.is_its_bytes_fault {
             // Or it would be the last version on disk, should the store be out.
             self.discard_files_but(address, &resident.version);

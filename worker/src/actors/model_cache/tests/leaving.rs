@@ -78,7 +78,7 @@ async fn a_pinned_model_stays_whatever_invocations_say() {
     let _pin = fixture.cache.acquire(&model).await.unwrap().lease.pin().unwrap();
 
     fixture.cache.discard(&model);
-    assert_eq!(fixture.cache.unload_prefix(fixture.prefix()).await, 0);
+    assert_eq!(fixture.unload_below("").await, 0);
 
     assert!(fixture.is_resident(&model));
 }
@@ -92,7 +92,7 @@ async fn models_below_a_prefix_leave_when_idle_and_no_other_does() {
     fixture.use_once(&other).await;
     let acquired = fixture.cache.acquire(&leased).await.unwrap();
 
-    assert_eq!(fixture.cache.unload_prefix(format!("{}a", fixture.prefix())).await, 2);
+    assert_eq!(fixture.unload_below("a").await, 2);
 
     assert!(!fixture.is_resident(&idle) && !fixture.is_resident(&leased));
     assert!(fixture.is_resident(&other));
@@ -105,5 +105,27 @@ async fn models_below_a_prefix_leave_when_idle_and_no_other_does() {
     while replica.footprint() != Footprint::default() {
         yield_now().await;
     }
-    assert_eq!(fixture.cache.unload_prefix(format!("{}a", fixture.prefix())).await, 0);
+    assert_eq!(fixture.unload_below("a").await, 0);
+}
+
+#[tokio::test]
+async fn what_an_exception_names_stays_in_memory_and_on_disk() {
+    let fixture = Fixture::new().await;
+    let (gone, kept) = (fixture.packed("a-1", "1"), fixture.packed("a-2", "1"));
+    let on_disk = fixture.packed("a-3", "1");
+    for model in [&gone, &kept, &on_disk] {
+        fixture.use_once(model).await;
+    }
+    fixture.cache.unload(&on_disk).await;
+    let at = |name| format!("{}{name}", fixture.prefix());
+    let below = Below { prefix: at("a"), except: vec![at("a-2"), at("a-3"), at("b")] };
+
+    assert_eq!(fixture.cache.unload_below(below).await, 1);
+
+    assert!(!fixture.is_resident(&gone) && fixture.is_resident(&kept));
+    while fixture.n_on_disk() > 2 {
+        yield_now().await;
+    }
+    fixture.use_once(&on_disk).await;
+    assert_eq!(fixture.n_opened(), 3, "it came from disk");
 }

@@ -248,3 +248,103 @@ async fn who_comes_after_an_answer_of_the_new_version_never_gets_the_old_one() {
     fixture.packed("a", "2");
     clients.join_all().await;
 }
+
+#[tokio::test]
+async fn files_of_a_version_whose_model_left_while_it_came_leave_the_disk_too() {
+    for script in ["2", "bad"] {
+        let fixture = Fixture::with_age(NO_AGE).await;
+        let model = fixture.packed("a", "1");
+        fixture.use_once(&model).await;
+        fixture.hold_bytes(true);
+        fixture.packed("a", script);
+        fixture.use_once(&model).await;
+        while fixture.n_opened() < 2 {
+            yield_now().await;
+        }
+
+        assert_eq!(fixture.unload_below("a").await, 1);
+        fixture.hold_bytes(false);
+
+        while fixture.n_loads() < 2 || fixture.n_on_disk() > 0 {
+            yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_not_called_broken_for_the_one_that_came_after_it() {
+    let fixture = Fixture::with_age(NO_AGE).await;
+    let model = fixture.packed("a", "1");
+    let old = id(&fixture, &model).await;
+    let ArtifactAddress::File { path } = &model else { panic!("the fixture has files") };
+    let (good, aside) = (path.clone(), path.with_extension("aside"));
+    fixture.packed("a", "2");
+
+    // The check sees the good one, the fetch gets the broken one.
+    fixture.hold_answers(true);
+    let n_located = fixture.n_located();
+    let acquire = async { drop(fixture.cache.acquire(&model).await.unwrap()) };
+    let exchange = async {
+        while fixture.n_located() == n_located {
+            yield_now().await;
+        }
+        std::fs::rename(&good, &aside).unwrap();
+        fixture.packed("a", "bad");
+        fixture.hold_answers(false);
+    };
+    tokio::join!(acquire, exchange);
+    while fixture.n_loads() < 2 {
+        yield_now().await;
+    }
+    counted(&fixture, Revalidation::Failed).await;
+    std::fs::rename(&aside, &good).unwrap();
+
+    successor(&fixture, &model, old).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_failed_late_is_not_waited_for_again_at_once() {
+    let fixture = Fixture::with_age(AGE).await;
+    let model = fixture.packed("a", "1");
+    fixture.use_once(&model).await;
+    let ArtifactAddress::File { path } = &model else { panic!("the fixture has files") };
+    std::fs::remove_file(path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", path).unwrap();
+    fixture.hold_answers(true);
+    advance(AGE).await;
+    fixture.use_once(&model).await;
+    advance(AGE).await;
+    fixture.hold_answers(false);
+    counted(&fixture, Revalidation::Failed).await;
+
+    fixture.silence_store(true);
+    let started = Instant::now();
+    fixture.use_once(&model).await;
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn without_an_age_nobody_is_served_on_what_the_store_said_before_they_came() {
+    let fixture = Fixture::with_age(NO_AGE).await;
+    let model = fixture.packed("a", "1");
+    fixture.use_once(&model).await;
+    fixture.hold_answers(true);
+    let n_located = fixture.n_located();
+    let early = fixture.cache.acquire(&model);
+    let late = async {
+        while fixture.n_located() == n_located {
+            yield_now().await;
+        }
+        // The check under way has its answer, and is not over.
+        fixture.delete("a");
+        let late = fixture.cache.acquire(&model);
+        tokio::pin!(late);
+        assert!(futures_util::poll!(&mut late).is_pending());
+        fixture.hold_answers(false);
+        late.await
+    };
+    let (early, late) = tokio::join!(early, late);
+
+    drop(early);
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::ArtifactNotFound);
+}
