@@ -294,8 +294,9 @@ mod tests {
     #[tokio::test]
     async fn child_that_cannot_be_spawned_fails_and_is_started_once_it_can_be() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut spec, _) = start(folder.path(), "exec cat");
+        let (mut spec, first) = start(folder.path(), "exec cat");
         until(|| starts(folder.path()).len() == 1).await;
+        drop(first);
         spec.program = folder.path().join("program");
         let mut supervised = Supervised::keep(spec, None, SocketAddr::from(([0; 4], 0)), QUICK);
         let health = supervised.health();
