@@ -44,7 +44,8 @@ pub fn routes(face: Face, is_local: bool) -> impl Fn(&mut ServiceConfig) {
         // Before all else: whoever may come in does not come as a page, or under a stranger's name.
         let of_pages = scope("").guard(fn_guard(front::is_of_a_page));
         config.service(of_pages.default_service(web::to(refusals::page)));
-        if is_local {
+        // With credentials, the name is signed.
+        if is_local && face == Face::Open {
             let foreign = scope("").guard(fn_guard(front::is_for_foreign_host));
             config.service(foreign.default_service(web::to(refusals::foreign_host)));
         }

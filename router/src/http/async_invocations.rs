@@ -1,6 +1,7 @@
 //! `InvokeEndpointAsync`: takes an invocation, and says where its answer will be.
 
 use super::{
+    control::host,
     error::ApiError,
     invocations::{Reception, artifact, endpoint_of, new_request_id},
     request::{self, Asked, InvalidRequest},
@@ -129,8 +130,13 @@ async fn accept(
     artifact(&asked, &variant).map_err(invalid)?;
     let output = reception.endpoints.async_output(&endpoint);
     let output = output.ok_or_else(|| no_output(&endpoint))?;
-    let own_hosts = [request.connection_info().host().to_owned()];
+    let own_hosts: Vec<String> = host(request).into_iter().collect();
     let head = head(endpoint, asked, request.headers(), &output, &own_hosts).map_err(invalid)?;
+    if let Some(input) = &head.input {
+        // The router reads it with its own rights, so the caller must have them.
+        let resource = || format!("arn:aws:s3:::{}/{}", input.bucket, input.key);
+        caller.may("s3:GetObject", None, resource).map_err(Refused::of_auth)?;
+    }
     if head.input.is_some() != body.is_empty() {
         let message = "Body and InputLocation are mutually exclusive. Provide exactly one of them.";
         return Err(Refused::validation(message));

@@ -127,7 +127,7 @@ fn is_region(region: &str) -> bool {
 }
 
 /// Under which name the caller reaches us. Not what a proxy says of it: that is not signed.
-fn host(request: &HttpRequest) -> Option<String> {
+pub(super) fn host(request: &HttpRequest) -> Option<String> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     host.map(str::to_owned).or_else(|| request.uri().authority().map(ToString::to_string))
 }
