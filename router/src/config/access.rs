@@ -24,7 +24,7 @@ pub struct AccessConfig {
     pub secret_access_key: Option<Secret>,
 
     /// Address of plain HTTP for workers and launchers alone (`/manifold/v1`, `/ping`, `/metrics`);
-    /// `--listen` then has no `/manifold/v1`. Whoever reaches it may register instances.
+    /// `--listen` then has only `/ping` of these. Whoever reaches it may register instances.
     #[arg(long, env = "ROUTER_INTERNAL_LISTEN")]
     pub internal_listen: Option<SocketAddr>,
 
