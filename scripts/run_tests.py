@@ -6,6 +6,7 @@ N failed, N skipped`; a build or a runner that fails without a count counts as o
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import compose_spec
+import debian
 import venvs
 from wheels import SetupError
 
@@ -21,6 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 CARGO = os.environ.get("CARGO", "cargo")
 # Every promise to clients with the newest boto3 and with the last 1.34; what brings a client of its own once.
 CLIENT_SUITES = [("boto3", "tests/python"), ("boto3-1.34", "tests/python"), ("boto3", "tests/python/examples")]
+# What is deployed, against schemas and programs.
+DEPLOY_SUITES = [("kubernetes", "tests/deploy")]
+# Any of these will do; and what the tests of containers are written with.
+COMPOSE = [["docker-compose", "version"], ["docker", "compose", "version"]]
+COMPOSE_ENVIRONMENT = "kubernetes"
+# Where a Rust test that this machine cannot run says so, a line each; for its runner it has passed.
+SKIPPED = ROOT / "target" / "skipped-tests"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -93,34 +103,55 @@ def prepare() -> Count:
     """What the tests stand on: LibTorch, programs, demo models."""
     python = sys.executable
     for step in (
-        [python, "scripts/setup.py", "libtorch", "weights"],
+        [python, "scripts/setup.py", "libtorch", "protoc", "weights", "compose-spec"],
         # Tests and programs in one go: apart, they would compile some crates twice.
         [CARGO, "build", "--release", "--locked", "--workspace", "--lib", "--bins", "--tests"],
         ["target/release/manifold-zoo"],
     ):
         if run(step).failed:
             return Count(failed=1)
+    provide_debian()
     return Count()
+
+
+def provide_debian() -> None:
+    """Programs that some tests need. The tests that lack one are skipped, each saying so itself."""
+    try:
+        debian.provide(ROOT)
+    except SetupError as error:
+        print(f"\n!! programs from Debian are not to be had: {error}", flush=True)
+    for program in debian.lacking(ROOT):
+        print(f"\n!! {program} is not here: the tests that need it are skipped", flush=True)
+
+
+def count_skipped(tested: Count) -> Count:
+    """Takes the tests that skipped themselves out of those that passed."""
+    said = SKIPPED.read_text().splitlines() if SKIPPED.exists() else []
+    for line in said:
+        print(f"!! SKIPPED: {line}", flush=True)
+    return Count(tested.passed - len(said), tested.failed, tested.skipped + len(said))
 
 
 def rust_tests() -> Count:
     flags = ["--release", "--locked", "--workspace"]
+    SKIPPED.unlink(missing_ok=True)
+    environment = {"MANIFOLD_SKIPPED": str(SKIPPED)}
     if shutil.which("cargo-nextest"):
-        tested = run([CARGO, "nextest", "run", *flags], count_nextest)
+        tested = run([CARGO, "nextest", "run", *flags], count_nextest, **environment)
     else:
         print("\n!! cargo-nextest is not installed: cargo test is used, with no time limit for a test", flush=True)
         # One test at a time, since clusters share the cores; nextest would see to that itself.
         flags_once = [*flags, "--lib", "--bins", "--tests", "--no-fail-fast"]
-        tested = run([CARGO, "test", *flags_once, "--", "--test-threads=1"], count_cargo)
-    return tested.plus(run([CARGO, "test", "--doc", *flags], count_cargo))
+        tested = run([CARGO, "test", *flags_once, "--", "--test-threads=1"], count_cargo, **environment)
+    return count_skipped(tested).plus(run([CARGO, "test", "--doc", *flags], count_cargo))
 
 
 def script_tests() -> Count:
     return run([sys.executable, "-m", "unittest", "discover", "-s", "scripts"], count_unittest)
 
 
-def client_tests() -> Count:
-    what = "the tests with the stock AWS clients (tests/python)"
+def python_tests() -> Count:
+    what = "the tests with the stock AWS clients (tests/python), and those of the manifests (tests/deploy)"
     try:
         venvs.provide(ROOT)
     except venvs.CannotRunHere as error:
@@ -128,18 +159,68 @@ def client_tests() -> Count:
     except SetupError as error:
         return fail(what, str(error))
     total = Count()
-    for environment, folder in CLIENT_SUITES:
-        command = [str(venvs.python(ROOT, environment)), "-m", "unittest", "discover", "-s", folder, "-v"]
-        counted = run(command, count_unittest, PYTHONPATH=str(ROOT / "tests" / "python"))
-        print(f"\n{folder} with {environment}: {counted}", flush=True)
-        total = total.plus(counted)
+    for environment, folder in [*CLIENT_SUITES, *DEPLOY_SUITES]:
+        total = total.plus(discover(environment, folder))
     return total
 
 
+def discover(environment: str, folder: str, *flags: str) -> Count:
+    command = [str(venvs.python(ROOT, environment)), "-m", "unittest", "discover", "-s", folder, "-v", *flags]
+    counted = run(command, count_unittest, PYTHONPATH=str(ROOT / "tests" / "python"))
+    print(f"\n{folder} with {environment}: {counted}", flush=True)
+    return counted
+
+
+def compose_files() -> Count:
+    """Of the files that are deployed, those of Compose and what it mounts: they need no program of ours."""
+    try:
+        compose_spec.provide(ROOT)
+        venvs.provide(ROOT, [COMPOSE_ENVIRONMENT])
+    except venvs.CannotRunHere as error:
+        return skip("the tests of compose.yaml (tests/deploy)", str(error))
+    except SetupError as error:
+        return fail("the tests of compose.yaml (tests/deploy)", str(error))
+    return discover(COMPOSE_ENVIRONMENT, "tests/deploy", "-p", "test_[co]*.py")
+
+
+def container_tests() -> Count:
+    """compose.yaml as a cluster of containers. What it builds stays, so that a second run takes little.
+
+    By `make compose-test` alone: its build takes as long as all other tests.
+    """
+    lacking = lacking_for_containers()
+    if lacking:
+        return skip("the tests with containers (tests/containers)", lacking)
+    return discover(COMPOSE_ENVIRONMENT, "tests/containers")
+
+
+def lacking_for_containers() -> str | None:
+    if not venvs.is_ready(ROOT, COMPOSE_ENVIRONMENT):
+        return "what they are written with is not here (see above)"
+    if not works(["docker", "version"]):
+        return "no Docker engine answers"
+    if not any(works(command) for command in COMPOSE):
+        return "there is no docker-compose and no `docker compose`"
+    return None
+
+
+def works(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
 def main() -> int:
-    total = prepare()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--containers", action="store_true", help="compose.yaml alone: its files, and its containers")
+    if parser.parse_args().containers:
+        provide_debian()
+        parts, total = (compose_files, container_tests), Count()
+    else:
+        parts, total = (script_tests, rust_tests, python_tests), prepare()
     if not total.failed:
-        for part in (script_tests, rust_tests, client_tests):
+        for part in parts:
             total = total.plus(part())
     print(f"\n{total}", flush=True)
     return 1 if total.failed or not total.passed else 0

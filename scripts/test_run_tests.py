@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import tempfile
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import run_tests
@@ -39,6 +41,17 @@ class Counting(unittest.TestCase):
             self.assertEqual(count_unittest(f"...\nRan 6 tests in 0.1s\n\n{ended}\n"), expected)
 
 
+class Skipping(unittest.TestCase):
+    def test_what_skipped_itself_has_not_passed(self) -> None:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as said:
+            file = Path(folder) / "skipped"
+            with mock.patch.object(run_tests, "SKIPPED", file):
+                self.assertEqual(run_tests.count_skipped(Count(5, 1, 0)), Count(5, 1, 0))
+                file.write_text("etcd_heals: etcd is not here\nother: etcd is not here\n")
+                self.assertEqual(run_tests.count_skipped(Count(5, 1, 0)), Count(3, 1, 2))
+        self.assertIn("!! SKIPPED: etcd_heals: etcd is not here", said.getvalue())
+
+
 class Running(unittest.TestCase):
     def run_quietly(self, program: str, count=count_unittest) -> Count:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -51,16 +64,16 @@ class Running(unittest.TestCase):
         program = "print('Ran 3 tests in 1s\\nFAILED (failures=2)'); raise SystemExit(1)"
         self.assertEqual(self.run_quietly(program), Count(1, 2, 0))
 
-    def client_tests_after(self, error: Exception) -> Count:
+    def python_tests_after(self, error: Exception) -> Count:
         with contextlib.redirect_stdout(io.StringIO()):
             with mock.patch.object(venvs, "provide", side_effect=error):
-                return run_tests.client_tests()
+                return run_tests.python_tests()
 
     def test_a_client_that_could_not_be_fetched_is_a_failure(self) -> None:
-        self.assertEqual(self.client_tests_after(wheels.SetupError("no network")), Count(failed=1))
+        self.assertEqual(self.python_tests_after(wheels.SetupError("no network")), Count(failed=1))
 
     def test_a_machine_that_cannot_run_the_clients_is_a_skip(self) -> None:
-        self.assertEqual(self.client_tests_after(venvs.CannotRunHere("3.8")), Count(skipped=1))
+        self.assertEqual(self.python_tests_after(venvs.CannotRunHere("3.8")), Count(skipped=1))
 
 
 if __name__ == "__main__":
