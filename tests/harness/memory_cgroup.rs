@@ -1,0 +1,136 @@
+//! A control group with too little memory: the kernel kills the worker in it.
+
+use crate::{
+    privilege::is_root,
+    rig::{Rig, by_shell},
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// A control group of memory (v2, or v1). Removed when it is dropped, and who is in it killed.
+#[derive(Debug)]
+pub struct MemoryCgroup {
+    folder: PathBuf,
+    files: Files,
+    hog: Option<Child>,
+}
+
+/// What the two versions call the same.
+#[derive(Clone, Copy, Debug)]
+struct Files {
+    root: &'static str,
+    /// There if memory can be limited.
+    proof: &'static str,
+    limit: &'static str,
+    usage: &'static str,
+    events: &'static str,
+}
+
+const VERSIONS: [Files; 2] = [
+    Files {
+        root: "/sys/fs/cgroup",
+        proof: "/sys/fs/cgroup/cgroup.subtree_control",
+        limit: "memory.max",
+        usage: "memory.current",
+        events: "memory.events",
+    },
+    Files {
+        root: "/sys/fs/cgroup/memory",
+        proof: "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        limit: "memory.limit_in_bytes",
+        usage: "memory.usage_in_bytes",
+        events: "memory.oom_control",
+    },
+];
+
+/// Memory that is left when the limit is set. The hog takes it at once.
+const ROOM: u64 = 32 << 20;
+
+impl MemoryCgroup {
+    /// Makes a control group, or says why this machine cannot.
+    pub fn new() -> Result<Self, String> {
+        if !is_root() {
+            return Err("a control group needs root".to_owned());
+        }
+        let limits_memory = |files: &&Files| {
+            let text = fs::read_to_string(files.proof).unwrap_or_default();
+            text.contains("memory") || text.trim().parse::<u64>().is_ok()
+        };
+        let files = VERSIONS.iter().find(limits_memory).copied();
+        let files = files.ok_or("no control group here limits memory")?;
+        let folder = Path::new(files.root).join(format!("mfchaos-{}", std::process::id()));
+        fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Self { folder, files, hog: None })
+    }
+
+    /// Starts a worker in the group, as the one that the kernel prefers to kill.
+    pub fn worker(&self) -> Rig {
+        let procs = self.folder.join("cgroup.procs").display().to_string();
+        Rig::new(move |spec| {
+            by_shell(
+                spec,
+                &format!(
+                    "echo $$ > {procs} && echo 1000 > /proc/self/oom_score_adj && exec \"$@\""
+                ),
+            )
+        })
+    }
+
+    /// Limits the group to what it has and a little, and takes that little away: another process of
+    /// the group takes memory without end.
+    pub fn run_out(&mut self) -> io::Result<()> {
+        let usage: u64 = self.read(self.files.usage)?.trim().parse().map_err(io::Error::other)?;
+        fs::write(self.folder.join(self.files.limit), (usage + ROOM).to_string())?;
+        let procs = self.folder.join("cgroup.procs");
+        // It holds a line in memory until its end, and this one has none.
+        let script = format!("echo $$ > {} && exec tail /dev/zero", procs.display());
+        let hog = Command::new("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
+        self.hog = Some(hog);
+        Ok(())
+    }
+
+    /// Ends the hog, and lifts the limit for who comes next.
+    pub fn relax(&mut self) {
+        self.end_hog();
+        // As much as one may write in both versions.
+        let _ = fs::write(self.folder.join(self.files.limit), (1_u64 << 50).to_string());
+    }
+
+    /// How many processes the kernel has killed here.
+    pub fn n_kills(&self) -> u64 {
+        let text = self.read(self.files.events).unwrap_or_default();
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.and_then(|it| it.parse().ok()).unwrap_or(0)
+    }
+
+    fn read(&self, file: &str) -> io::Result<String> {
+        fs::read_to_string(self.folder.join(file))
+    }
+
+    fn end_hog(&mut self) {
+        if let Some(mut hog) = self.hog.take() {
+            // The kernel may have been faster.
+            let _ = hog.kill();
+            let _ = hog.wait();
+        }
+    }
+}
+
+impl Drop for MemoryCgroup {
+    fn drop(&mut self) {
+        self.end_hog();
+        // A group whose processes are just ending is busy for a moment.
+        for _ in 0..100 {
+            for pid in self.read("cgroup.procs").unwrap_or_default().lines() {
+                crate::processes::kill(pid.parse().unwrap_or_default());
+            }
+            if fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
