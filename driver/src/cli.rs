@@ -1,5 +1,6 @@
 //! Every command and flag of `manifold`.
 
+use crate::load::flags::LoadArgs;
 use clap::{Args, Parser, Subcommand};
 use shared::id::{EndpointName, TargetModel};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
@@ -20,12 +21,15 @@ pub enum Command {
     Demo(DemoArgs),
     /// Ask a model and print its answer.
     Invoke(InvokeArgs),
+    /// Send invocations at a rate, or as fast as they are answered, and tell what became of them.
+    Load(Box<LoadArgs>),
     /// Make the demo models (see `manifold zoo --help`).
     #[command(disable_help_flag = true)]
     Zoo(ZooArgs),
-    /// Serve a folder as an S3 store on loopback, for everyone on this machine.
-    #[command(hide = true)]
+    /// Serve a folder as an S3 store, for everyone who reaches it.
     Store(StoreArgs),
+    /// Put model archives into a store, and an endpoint over them into a router.
+    Publish(PublishArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -50,6 +54,11 @@ pub struct UpArgs {
     /// reaches the router may do everything.
     #[arg(long, env = "ROUTER_CREDENTIALS")]
     pub credentials: Option<PathBuf>,
+
+    /// File with the token by which the cluster's processes know each other, readable by its owner
+    /// alone [default: with `--credentials`, one that is made for the run].
+    #[arg(long, env = "ROUTER_CLUSTER_TOKEN_FILE")]
+    pub cluster_token_file: Option<PathBuf>,
 
     /// A key of the environment that the router takes: our own calls are signed with it.
     #[arg(long, env = "ROUTER_ACCESS_KEY_ID", hide = true, requires = "secret_access_key")]
@@ -133,13 +142,18 @@ pub struct ZooArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct StoreArgs {
-    /// Address on loopback.
-    #[arg(long, default_value = "127.0.0.1:0")]
+    /// Address to serve on. Port 0 takes any free one.
+    #[arg(long, env = "MANIFOLD_STORE_LISTEN", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 
     /// Folder of the buckets.
-    #[arg(long)]
-    pub root: PathBuf,
+    #[arg(long, env = "MANIFOLD_STORE_DATA")]
+    pub data: PathBuf,
+
+    /// Listens beyond loopback although anybody there may read, write and delete every object: for a
+    /// network of its own, which strangers do not reach.
+    #[arg(long, env = "MANIFOLD_STORE_ALLOW_UNAUTHENTICATED")]
+    pub allow_unauthenticated: bool,
 
     /// File that gets the bound address once the store listens.
     #[arg(long)]
@@ -148,6 +162,37 @@ pub struct StoreArgs {
     /// Ends when standard input closes.
     #[arg(long)]
     pub exit_with_parent: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PublishArgs {
+    /// The store's URL.
+    #[arg(long, env = "MANIFOLD_STORE")]
+    pub store: String,
+
+    /// The router's URL.
+    #[arg(long, env = "AWS_ENDPOINT_URL", default_value = "http://127.0.0.1:8080")]
+    pub router: String,
+
+    /// Folder with model archives (`.tar.gz`), uploaded to `s3://manifold-demo/models/` as they are
+    /// unless they are there.
+    #[arg(long, env = "MANIFOLD_MODELS")]
+    pub models: PathBuf,
+
+    /// Make the demo models that the folder lacks, first.
+    #[arg(long)]
+    pub make: bool,
+
+    /// A key that the router takes, if it takes signed requests alone.
+    #[arg(long, env = "ROUTER_ACCESS_KEY_ID", hide = true, requires = "secret_access_key")]
+    pub access_key_id: Option<String>,
+
+    #[arg(long, env = "ROUTER_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
+    pub secret_access_key: Option<String>,
+
+    /// Instances without which the endpoint `demo` is not in service.
+    #[arg(long, default_value = "1", value_parser = n_workers)]
+    pub instances: usize,
 }
 
 /// More workers than this share one machine for no good: each keeps LibTorch and a slot.

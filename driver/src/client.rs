@@ -4,7 +4,7 @@ use crate::signing::Key;
 use aws_sigv4::http_request::SigningError;
 use bytes::Bytes;
 use reqwest::{
-    Method,
+    Method, RequestBuilder,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::{
@@ -16,6 +16,7 @@ use shared::{
     api::fleets::{DesiredFleets, FleetsReport},
     api::invocation::{CACHE, INSTANCE, TARGET_MODEL},
     id::{EndpointName, TargetModel},
+    token::{self, ClusterToken},
 };
 use std::{net::SocketAddr, time::Duration};
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ pub struct Client {
     router_url: String,
     /// What calls of the control plane are signed with; `None`: they are not.
     key: Option<Key>,
+    /// What routers and workers are shown that know their cluster by it.
+    token: Option<ClusterToken>,
 }
 
 /// What to ask a model.
@@ -105,6 +108,7 @@ impl Client {
             http: http.expect("a client without TLS has nothing to fail at"),
             router_url: router_url.trim_end_matches('/').to_owned(),
             key: None,
+            token: None,
         }
     }
 
@@ -112,6 +116,12 @@ impl Client {
     #[must_use]
     pub fn signing_with(self, key: Option<Key>) -> Self {
         Self { key, ..self }
+    }
+
+    /// Shows `token` in calls that are for the cluster alone.
+    #[must_use]
+    pub fn showing(self, token: Option<ClusterToken>) -> Self {
+        Self { token, ..self }
     }
 
     pub fn router_url(&self) -> &str {
@@ -214,7 +224,7 @@ impl Client {
     ) -> Result<A, ClientError> {
         let unreachable = |source| ClientError::Unreachable { url: url.clone(), source };
         let request = self.http.request(method, &url).json(body).timeout(CALL_TIMEOUT);
-        let answer = request.send().await.map_err(unreachable)?;
+        let answer = self.show(request).send().await.map_err(unreachable)?;
         let status = answer.status();
         let body = answer.text().await.map_err(unreachable)?;
         if !status.is_success() {
@@ -225,10 +235,20 @@ impl Client {
         serde_json::from_str(body).map_err(|source| ClientError::Body { url, source })
     }
 
-    /// Reads a text from a whole URL: `/ping`, `/metrics`.
+    /// Adds the cluster's token, if there is one. Invocations and the control plane never carry it.
+    fn show(&self, request: RequestBuilder) -> RequestBuilder {
+        let Some(token) = &self.token else { return request };
+        let value = HeaderValue::from_maybe_shared(token.expose());
+        let mut value = value.expect("a token has visible characters of ASCII alone");
+        value.set_sensitive(true);
+        request.header(token::HEADER, value)
+    }
+
+    /// Reads a text from a whole URL of the cluster: `/ping`, `/metrics`.
     pub async fn get(&self, url: &str) -> Result<String, ClientError> {
         let unreachable = |source| ClientError::Unreachable { url: url.to_owned(), source };
-        let answer = self.http.get(url).timeout(CALL_TIMEOUT).send().await.map_err(unreachable)?;
+        let request = self.show(self.http.get(url).timeout(CALL_TIMEOUT));
+        let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
         let body = answer.text().await.map_err(unreachable)?;
         if status.is_success() {

@@ -19,8 +19,10 @@ use crate::{
     supervise::Supervised,
 };
 use fleets::Fleets;
+use shared::token::TokenFile;
 use start::{Launched, Started};
 use std::{
+    convert::Infallible,
     ffi::OsString,
     io,
     net::{IpAddr, SocketAddr},
@@ -43,6 +45,7 @@ pub struct Cluster {
     router: Supervised,
     fleets: Fleets,
     client: Client,
+    token_file: Option<TokenFile>,
     // Last, so that the lock outlives the children.
     data: DataDir,
 }
@@ -67,6 +70,8 @@ pub struct ClusterPlan {
     pub router_flags: Vec<OsString>,
     /// The key of our own calls, if the router wants them signed.
     pub key: Option<Key>,
+    /// The token by which the processes know each other, if they shall.
+    pub token_file: Option<TokenFile>,
     /// What the workers share.
     pub machine: Machine,
     /// Workers that there may be, over all endpoints.
@@ -93,6 +98,13 @@ pub enum ClusterError {
     Start(#[from] StartError),
 }
 
+impl ClusterPlan {
+    fn processes(&self) -> Processes {
+        let token_file = self.token_file.as_ref().map(|it| it.path().to_owned());
+        Processes { binaries: self.binaries.clone(), data: self.data.clone(), token_file }
+    }
+}
+
 impl Cluster {
     /// Starts store and router, and what will start workers; `None` if a signal came first. Unless it returns a cluster, nothing of what was started is left.
     pub async fn start(
@@ -105,7 +117,7 @@ impl Cluster {
         let outcome = signals.unless(launched.bring_up(&plan)).await;
         match (outcome, launched) {
             (Some(Ok(client)), Launched { store: Some(store), router: Some(router) }) => {
-                let processes = Processes { binaries: plan.binaries, data: plan.data.clone() };
+                let processes = plan.processes();
                 let store = Started::watch(store);
                 let store_url = format!("http://{}", store.address());
                 Ok(Some(Self {
@@ -113,6 +125,7 @@ impl Cluster {
                     fleets: Fleets::start(processes, plan.machine, client.clone(), store_url),
                     store,
                     client,
+                    token_file: plan.token_file,
                     data: plan.data,
                 }))
             }
@@ -133,6 +146,11 @@ impl Cluster {
 
     pub fn data(&self) -> &DataDir {
         &self.data
+    }
+
+    /// Follows the token's file. Once; never ends.
+    pub fn keep_token_current(&mut self) -> impl Future<Output = Infallible> + use<> {
+        TokenFile::keep_current(self.token_file.take())
     }
 
     /// Waits until nobody keeps some part of the cluster running any more, and returns which. Only a

@@ -1,7 +1,7 @@
 //! What the tool says to the person in front of it: standard output, a line at a time.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -36,6 +36,48 @@ impl Step {
 
     pub fn done(self, what: &str) {
         say(&format!("{:>8}  {what}", seconds(self.started.elapsed())));
+    }
+}
+
+/// A line on standard error that is written over by the next, where that is a terminal.
+#[derive(Debug)]
+pub struct Ticker {
+    is_terminal: bool,
+    is_shown: bool,
+}
+
+impl Ticker {
+    pub fn new() -> Self {
+        Self { is_terminal: io::stderr().is_terminal(), is_shown: false }
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    pub fn show(&mut self, line: &str) {
+        if self.is_terminal {
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\r\x1b[2K{line}").and_then(|()| stderr.flush());
+            self.is_shown = true;
+        } else {
+            complain(line);
+        }
+    }
+}
+
+impl Default for Ticker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Ticker {
+    /// What is printed next shall not begin within the line.
+    fn drop(&mut self) {
+        if self.is_shown {
+            complain("");
+        }
     }
 }
 

@@ -59,9 +59,17 @@ impl DataDir {
         self.path.join("store")
     }
 
-    /// The router's records.
-    pub fn records(&self) -> PathBuf {
-        self.path.join("records.redb")
+    /// The token of the cluster, if it is made for one run.
+    pub fn token_file(&self) -> PathBuf {
+        self.path.join("run").join("cluster.token")
+    }
+
+    /// A router's records. There is one, named `router`, unless a test has several.
+    pub fn records(&self, router: &str) -> PathBuf {
+        match router {
+            "router" => self.path.join("records.redb"),
+            router => self.path.join(format!("records-{router}.redb")),
+        }
     }
 
     pub fn log(&self, name: &str) -> PathBuf {

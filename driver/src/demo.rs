@@ -42,6 +42,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Ended> {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         router_flags: Vec::new(),
         key: None,
+        token_file: None,
         machine: up::measure(None, args.workers)?,
         max_instances: args.workers,
     };

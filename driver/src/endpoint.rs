@@ -48,17 +48,43 @@ pub async fn ensure(
     model_data_url: &ModelDataUrl,
     n_instances: usize,
 ) -> Result<usize, EndpointError> {
+    let made = if is_serving(client).await? {
+        resize(client, n_instances).await
+    } else {
+        create(client, model_data_url, n_instances).await.map(|()| n_instances)
+    };
+    let n_wanted = made.map_err(|error| limit(error, n_instances))?;
+    serves(client).await?;
+    has_instances(client, n_wanted).await?;
+    Ok(n_wanted)
+}
+
+/// Makes the endpoint over a prefix of models in a pool, where every instance serves every endpoint,
+/// unless it is there, and returns when it is in service.
+pub async fn ensure_pooled(
+    client: &Client,
+    model_data_url: &ModelDataUrl,
+    n_instances: usize,
+) -> Result<(), EndpointError> {
+    if !is_serving(client).await? {
+        create(client, model_data_url, n_instances).await?;
+    }
+    serves(client).await
+}
+
+/// Whether it is in service already. One that failed is deleted, to be made anew.
+async fn is_serving(client: &Client) -> Result<bool, EndpointError> {
     let status = settled(client).await?;
     if matches!(status.as_deref(), Some("Failed")) {
         delete(client).await?;
     }
-    let made = match status.as_deref() {
-        Some("InService") => resize(client, n_instances).await,
-        _ => create(client, model_data_url, n_instances).await.map(|()| n_instances),
-    };
-    let n_wanted = made.map_err(|error| limit(error, n_instances))?;
+    Ok(matches!(status.as_deref(), Some("InService")))
+}
+
+/// Returns when it is in service.
+async fn serves(client: &Client) -> Result<(), EndpointError> {
     match settled(client).await?.as_deref() {
-        Some("InService") => has_instances(client, n_wanted).await.map(|()| n_wanted),
+        Some("InService") => Ok(()),
         _ => Err(EndpointError::Failed(reason(&describe(client).await?))),
     }
 }

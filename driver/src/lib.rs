@@ -1,4 +1,5 @@
-//! The command-line tool: a local cluster, the demo, the embedded store.
+//! The command-line tool: a local cluster, the demo, the load driver, the embedded store, models put
+//! into any cluster.
 //!
 //! Read `up` first, then `cluster`, `supervise`, `child`: from the command to one process. A library
 //! too, because the scenarios in `tests/` start and kill the same processes.
@@ -7,6 +8,8 @@ pub mod cli;
 pub mod up;
 pub mod demo;
 pub mod invoke;
+pub mod load;
+pub mod publish;
 pub mod zoo;
 pub mod cluster;
 pub mod endpoint;

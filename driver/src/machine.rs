@@ -1,7 +1,7 @@
 //! What this machine, or the container around us, offers. The only file that names sysinfo.
 
 use crate::share::Machine;
-use std::{num::NonZero, thread::available_parallelism};
+use std::{num::NonZero, thread::available_parallelism, time::Duration};
 use sysinfo::{
     MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
 };
@@ -24,9 +24,25 @@ pub fn measure(wanted_bytes: Option<u64>) -> Result<Machine, MeasureError> {
     Ok(Machine {
         memory_bytes: system.total_memory().min(limit_bytes),
         // It knows of affinity and of cgroup quotas.
-        n_cores: available_parallelism().map_or(1, NonZero::get),
+        n_cores: n_cores(),
         wanted_bytes,
     })
+}
+
+/// The cores that we may run on.
+pub fn n_cores() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
+}
+
+/// The processor time that this process has taken, to some 10 ms; nothing where the system does not
+/// tell.
+pub fn cpu_time() -> Duration {
+    let us = Pid::from_u32(std::process::id());
+    let only_cpu = ProcessRefreshKind::nothing().with_cpu();
+    let Ok(mut system) = System::new() else { return Duration::ZERO };
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[us]), false, only_cpu);
+    let millis = system.process(us).map_or(0, Process::accumulated_cpu_time);
+    Duration::from_millis(millis)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use clap::Parser as _;
 use driver::{
     binaries::Binaries,
     cli::{Cli, Command},
-    console, demo, invoke, store,
+    console, demo, invoke, load, publish, store,
     up::{self, Ended},
     zoo,
 };
@@ -43,7 +43,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let answered = invoke::run(args).await?;
             Ok(if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Load(args) => {
+            let is_done = load::command::run(*args).await? == Ended::Finished;
+            Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+        }
         Command::Zoo(args) => Err(zoo::exec(&Binaries::beside_us()?, &args.args).into()),
+        Command::Publish(args) => {
+            let is_done = publish::run(args).await? == Ended::Finished;
+            Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+        }
         Command::Store(args) => {
             telemetry::init(LogFormat::Text);
             if args.exit_with_parent {

@@ -1,6 +1,6 @@
 //! The demo models: which there are, where they lie, and how they get into the store.
 
-use crate::processes::REGION;
+use crate::{processes::REGION, signing::Key};
 use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Credentials, Region, timeout::TimeoutConfig},
@@ -56,8 +56,15 @@ pub enum UploadError {
 }
 
 impl ModelStore {
+    /// A store that takes any credentials, as ours does.
     pub fn new(store_url: &str) -> Self {
-        let credentials = Credentials::new("local", "local", None, None, "manifold");
+        Self::signing_with(store_url, None)
+    }
+
+    /// A store behind a router that wants requests signed with one of its keys.
+    pub fn signing_with(store_url: &str, key: Option<&Key>) -> Self {
+        let local = || Credentials::new("local", "local", None, None, "manifold");
+        let credentials = key.map_or_else(local, Key::credentials);
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -103,6 +110,28 @@ impl ModelStore {
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), UploadError> {
         let delete = self.client.delete_object().bucket(bucket).key(key);
         delete.send().await.map(drop).map_err(|error| refused(key, error))
+    }
+
+    /// Lists the keys below a prefix, in order, but no more than `max` of them.
+    pub async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        max: usize,
+    ) -> Result<Vec<String>, UploadError> {
+        let list = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+        let mut pages = list.into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| refused(bucket, error))?;
+            let objects = page.contents.unwrap_or_default();
+            keys.extend(objects.into_iter().filter_map(|object| object.key));
+            if keys.len() >= max {
+                keys.truncate(max);
+                break;
+            }
+        }
+        Ok(keys)
     }
 
     /// Compares sizes first: they are free.

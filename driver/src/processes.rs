@@ -6,7 +6,11 @@ use crate::{
     data::DataDir,
     share::Share,
 };
-use std::{ffi::OsString, net::SocketAddr, path::Path};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// The region that local clients and the local store agree on. Any would do.
 pub const REGION: &str = "us-east-1";
@@ -23,6 +27,8 @@ const STORE_LOG_FILTER: &str = "info,s3s=warn,s3s_fs=warn";
 pub struct Processes {
     pub binaries: Binaries,
     pub data: DataDir,
+    /// The file of the token by which they know each other; `None`: they do not.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Processes {
@@ -30,20 +36,23 @@ impl Processes {
         let root = self.data.store();
         let mut args: Vec<OsString> = vec!["store".into()];
         args.extend(flag("--listen", listen.to_string()));
-        args.extend(flag("--root", &root));
+        args.extend(flag("--data", &root));
         let mut spec = self.spec("store", &self.binaries.manifold, args);
         spec.env.push(("RUST_LOG".to_owned(), STORE_LOG_FILTER.to_owned()));
         spec
     }
 
     pub fn router(&self, listen: SocketAddr) -> ChildSpec {
+        self.router_named("router", listen)
+    }
+
+    /// One of several routers: each has records of its own.
+    pub fn router_named(&self, name: &str, listen: SocketAddr) -> ChildSpec {
         let mut args = Vec::new();
         args.extend(flag("--listen", listen.to_string()));
-        args.extend(flag("--records", self.data.records()));
-        ChildSpec {
-            settings: &[ROUTER_SETTINGS],
-            ..self.spec("router", &self.binaries.router, args)
-        }
+        args.extend(flag("--records", self.data.records(name)));
+        args.extend(self.token_flag());
+        ChildSpec { settings: &[ROUTER_SETTINGS], ..self.spec(name, &self.binaries.router, args) }
     }
 
     pub fn worker(
@@ -62,11 +71,13 @@ impl Processes {
         args.extend(flag("--cache-dir", self.data.cache(instance)));
         args.extend(flag("--s3-endpoint", store_url));
         args.extend(flag("--s3-region", REGION));
+        args.extend(self.token_flag());
         let mut spec = self.spec(instance, &self.binaries.worker, args);
         spec.settings = &[WORKER_SETTINGS];
-        // As long as an invocation may take: what was accepted is finished. No flag, because a flag
-        // cannot be said again by those who want it otherwise.
-        spec.env.push(("WORKER_DRAIN_TIMEOUT_S".to_owned(), "60".to_owned()));
+        // Two thirds are as long as an invocation may take: what was accepted is finished, however long
+        // models are handed over. No flag, because a flag cannot be said again by those who want it
+        // otherwise.
+        spec.env.push(("WORKER_DRAIN_TIMEOUT_S".to_owned(), "90".to_owned()));
         spec.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec
     }
@@ -79,6 +90,11 @@ impl Processes {
         router.args.extend(flag("--s3-region", REGION));
         router.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         router
+    }
+
+    fn token_flag(&self) -> impl Iterator<Item = OsString> {
+        let file = self.token_file.iter();
+        file.flat_map(|file| flag("--cluster-token-file", file))
     }
 
     fn spec(&self, name: &str, program: &Path, mut args: Vec<OsString>) -> ChildSpec {

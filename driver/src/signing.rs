@@ -1,4 +1,4 @@
-//! Signs the launcher's own calls of the control plane, where the router wants them signed.
+//! Signs our own calls, where the router wants them signed.
 
 use crate::processes::REGION;
 use aws_credential_types::Credentials;
@@ -41,6 +41,12 @@ impl Key {
         [("ROUTER_ACCESS_KEY_ID".to_owned(), id), ("ROUTER_SECRET_ACCESS_KEY".to_owned(), secret)]
     }
 
+    /// The key as the AWS SDK takes it.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let Self { id, secret } = self.clone();
+        Credentials::new(id, secret, None, None, "manifold")
+    }
+
     /// Returns the headers that a signed `POST` has beside `headers`.
     pub fn sign(
         &self,
@@ -48,8 +54,7 @@ impl Key {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Vec<(String, String)>, SigningError> {
-        let Self { id, secret } = self.clone();
-        let identity = Credentials::new(id, secret, None, None, "manifold").into();
+        let identity = self.credentials().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(REGION)

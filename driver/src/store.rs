@@ -1,8 +1,8 @@
-//! The embedded S3 store: the local catalogue of models, on loopback, for whoever is on this machine.
+//! The embedded S3 store: the local catalogue of models, for whoever reaches it.
 //!
 //! It is `s3s` in front of `s3s-fs`, with `local::LocalStore` between them to close the gaps that
 //! a stock client or the worker's cache would fall into. It asks for no credentials: it trusts the
-//! machine, and so it never listens on anything but loopback.
+//! machine, and so it listens beyond loopback only where it is told that strangers do not get there.
 
 mod chunked;
 mod conditions;
@@ -38,7 +38,8 @@ const MAX_FORM_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(
-        "the store trusts everyone who reaches it, so it listens on loopback alone, not on {0}"
+        "the store trusts everyone who reaches it, so it does not listen on {0}, which is not \
+         loopback, without --allow-unauthenticated"
     )]
     NotLoopback(SocketAddr),
     #[error("could not open the store's folder")]
@@ -59,7 +60,7 @@ pub enum StoreError {
 
 /// Runs the store until SIGTERM or SIGINT.
 pub async fn run(args: StoreArgs) -> Result<(), StoreError> {
-    if !args.listen.ip().is_loopback() {
+    if !args.listen.ip().is_loopback() && !args.allow_unauthenticated {
         return Err(StoreError::NotLoopback(args.listen));
     }
     let service = build(&args)?;
@@ -72,7 +73,7 @@ pub async fn run(args: StoreArgs) -> Result<(), StoreError> {
     if let Some(path) = &args.address_file {
         address_file::write(path, address).map_err(StoreError::AddressFile)?;
     }
-    info!(%address, root = %args.root.display(), "store is listening");
+    info!(%address, data = %args.data.display(), "store is listening");
 
     tokio::select! {
         () = http::serve(listener, service) => Ok(()),
@@ -87,10 +88,10 @@ pub async fn run(args: StoreArgs) -> Result<(), StoreError> {
 }
 
 fn build(args: &StoreArgs) -> Result<S3Service, StoreError> {
-    std::fs::create_dir_all(&args.root).map_err(StoreError::CreateRoot)?;
+    std::fs::create_dir_all(&args.data).map_err(StoreError::CreateRoot)?;
     let files =
-        s3s_fs::FileSystem::new(&args.root).map_err(|error| StoreError::Root(error.into()))?;
-    let root = args.root.canonicalize().map_err(StoreError::CreateRoot)?;
+        s3s_fs::FileSystem::new(&args.data).map_err(|error| StoreError::Root(error.into()))?;
+    let root = args.data.canonicalize().map_err(StoreError::CreateRoot)?;
 
     let mut config = S3Config::default();
     config.xml_max_body_size = MAX_XML_BYTES;

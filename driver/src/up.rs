@@ -17,7 +17,16 @@ use crate::{
     zoo::{self, Made},
 };
 use anyhow::Context as _;
-use std::{cell::Cell, ffi::OsString, path::Path, time::Duration};
+use shared::token::TokenFile;
+use std::{
+    cell::Cell,
+    ffi::OsString,
+    fs::File,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::time::timeout;
 
 /// How long SIGKILL may take to empty the process table.
@@ -46,6 +55,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
         return Ok(Ended::Killed);
     }
     let plan = ClusterPlan {
+        token_file: token_file(&args, &data)?,
         binaries,
         data,
         listen: args.listen,
@@ -89,6 +99,32 @@ fn router_flags(args: &UpArgs) -> anyhow::Result<Vec<OsString>> {
     Ok(flags)
 }
 
+/// The token by which the cluster's processes know each other. Where clients must sign, others on this
+/// machine shall not go past the router to its workers either, nor pass for one. Where anybody may do
+/// everything, a token would only keep people from their own `/metrics`.
+fn token_file(args: &UpArgs, data: &DataDir) -> anyhow::Result<Option<TokenFile>> {
+    let path = match &args.cluster_token_file {
+        // Children are told absolute paths.
+        Some(file) => file.canonicalize().with_context(|| format!("no file {}", file.display()))?,
+        None if key(args).is_some() => make_token(data).context("could not make a token")?,
+        None => return Ok(None),
+    };
+    Ok(Some(TokenFile::read(&path)?))
+}
+
+/// Makes a token that nobody else knows, for one run.
+fn make_token(data: &DataDir) -> io::Result<PathBuf> {
+    let path = data.token_file();
+    // One of an earlier run may be there, with what it was allowed to.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    writeln!(file, "{}", uuid::Uuid::new_v4().simple())?;
+    Ok(path)
+}
+
 /// The key of our own calls: that of the environment, or one that nobody else knows.
 fn key(args: &UpArgs) -> Option<Key> {
     let given = args.access_key_id.clone().zip(args.secret_access_key.clone());
@@ -106,7 +142,11 @@ pub async fn with_cluster(
     let Some(mut cluster) = Cluster::start(plan, signals).await? else {
         return Ok(Ended::Killed);
     };
-    let worked = signals.unless(work_unless_lost(&cluster, work)).await;
+    let token = cluster.keep_token_current();
+    let worked = tokio::select! {
+        worked = signals.unless(work_unless_lost(&cluster, work)) => worked,
+        never = token => match never {},
+    };
     let stopped = stop(&mut cluster, signals).await?;
     let ended = if worked.is_some() { Ended::Finished } else { Ended::Stopped };
     worked.transpose()?;
@@ -194,9 +234,13 @@ async fn create_bucket(cluster: &Cluster) -> anyhow::Result<()> {
 
 /// Uploads every archive that the store does not have yet. Returns how many there are.
 pub async fn upload_models(cluster: &Cluster, folder: &Path) -> anyhow::Result<usize> {
+    put_models(&ModelStore::new(&cluster.store_url()), folder).await
+}
+
+/// The same for any store.
+pub async fn put_models(store: &ModelStore, folder: &Path) -> anyhow::Result<usize> {
     let step = Step::start();
-    create_bucket(cluster).await?;
-    let store = ModelStore::new(&cluster.store_url());
+    store.create_bucket(BUCKET).await?;
     let archives = models::archives(folder)
         .with_context(|| format!("could not read the models folder {}", folder.display()))?;
     let mut n_uploaded = 0;

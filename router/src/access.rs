@@ -8,12 +8,14 @@ use crate::{
     },
     config::{Config, InvalidConfig},
     http::Face,
-    reload::Watch,
     tls::{Certificate, CertificateFiles, TlsError},
 };
-use shared::telemetry::Chain;
-use std::{convert::Infallible, error::Error};
-use tracing::{error, info, warn};
+use shared::{
+    reload::{Watch, follow},
+    token::{ClusterToken, TokenFile},
+};
+use std::convert::Infallible;
+use tracing::{info, warn};
 
 /// The gate, and the certificate of the public listener.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub struct Access {
     pub certificate: Option<Certificate>,
     /// What the public listener serves.
     pub face: Face,
+    /// `None`: this router knows its cluster by nothing.
+    pub token: Option<ClusterToken>,
+    token_file: Option<TokenFile>,
     credentials: Option<Credentials>,
     certificate_files: Option<CertificateFiles>,
     credentials_watch: Watch,
@@ -43,6 +48,8 @@ impl Access {
             None => Gate::open(),
         };
         let certificate = certificate_files.as_ref().map(CertificateFiles::read).transpose()?;
+        let token_file = config.access.token_file()?;
+        let token = token_file.as_ref().map(TokenFile::token);
         let face = match (config.access.internal_listen, gate.is_open()) {
             (Some(_), _) => Face::Public,
             (None, false) => Face::Guarded,
@@ -53,6 +60,8 @@ impl Access {
             gate,
             certificate,
             face,
+            token,
+            token_file,
             credentials,
             certificate_files,
             credentials_watch,
@@ -62,7 +71,7 @@ impl Access {
 
     /// Says in the log who may come in.
     pub fn announce(&self, config: &Config) {
-        let Self { gate, certificate, face, .. } = self;
+        let Self { gate, certificate, face, token, .. } = self;
         let is_loopback = config.listen.ip().is_loopback();
         match (gate.is_open(), is_loopback) {
             (true, true) => info!("no credentials: everybody on this machine may invoke"),
@@ -71,14 +80,18 @@ impl Access {
             (false, false) if certificate.is_some() => info!("only signed requests are served"),
             (false, false) => info!("only signed requests are served, and without TLS"),
         }
-        if *face == Face::Guarded {
-            info!("workers of other machines need --internal-listen");
+        match token {
+            Some(_) => info!("workers and launchers are known by the cluster's token"),
+            None if *face == Face::Guarded => {
+                info!("workers of other machines need --cluster-token-file or --internal-listen");
+            }
+            None => {}
         }
     }
 
     /// Follows the files. Never ends.
     pub async fn keep_current(self) -> Infallible {
-        let Self { gate, certificate, face: _, credentials, certificate_files, .. } = self;
+        let Self { gate, certificate, credentials, certificate_files, .. } = self;
         let keys = follow("credentials", self.credentials_watch, || {
             if let Some(credentials) = &credentials {
                 gate.replace(credentials.read()?);
@@ -91,25 +104,9 @@ impl Access {
             }
             Ok::<_, TlsError>(())
         });
-        let (never, _) = tokio::join!(keys, pair);
+        let tokens = TokenFile::keep_current(self.token_file);
+        let (never, ..) = tokio::join!(keys, pair, tokens);
         never
-    }
-}
-
-/// Reads again after each change. What cannot be used changes nothing, and is logged once.
-async fn follow<E: Error + 'static>(
-    what: &'static str,
-    mut watch: Watch,
-    read: impl Fn() -> Result<(), E>,
-) -> Infallible {
-    loop {
-        watch.changed().await;
-        match read() {
-            Ok(()) => info!(what, "read again"),
-            Err(error) => {
-                error!(what, error = %Chain(&error), "cannot be used: what was read before stays");
-            }
-        }
     }
 }
 

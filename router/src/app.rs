@@ -15,17 +15,21 @@ use crate::{
     },
     auth::Gate,
     body::BodyReader,
+    cluster::{Cluster, Identity},
     config::{Config, ControlConfig, InvalidConfig},
     dispatch::Dispatch,
     http::{
-        control::ControlDesk, health::Health, instances::Registrar, invocations::Reception,
-        store::Store,
+        control::ControlDesk, handover::Handover, health::Health, instances::Registrar,
+        invocations::Reception, store::Store,
     },
-    instance_client::InstanceClient,
-    metrics::{EndpointMetrics, Metrics},
+    instance_client::{InstanceClient, bearer::Bearer, lister::Lister, warmer::Warmer},
+    metrics::Metrics,
     objects::Objects,
     policy::retry::{RetryAllowance, RetryBudget},
-    records::{Records, RecordsError, database::DatabaseRecords},
+    records::{
+        Ledger, Records, RecordsError, alone::OwnLedger, database::DatabaseRecords,
+        etcd::EtcdLedger,
+    },
     store_client::StoreClient,
     tls::TlsError,
 };
@@ -33,7 +37,7 @@ use actix_web::{dev::Server, rt, web::Data};
 use doors::{Door, serve};
 use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
-use shared::address_file;
+use shared::{address_file, api::endpoints::Endpoint, etcd::Etcd, telemetry::Chain};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -45,7 +49,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, interval},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// How often `run_until` looks whether all actors live. Nothing waits for it but the exit.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -60,6 +64,8 @@ pub struct App {
     access: Access,
     shared: Shared,
     queue: Queue,
+    /// `None`: this router is alone.
+    cluster: Option<Cluster>,
 }
 
 /// What the HTTP threads share; each makes its own client from it.
@@ -67,6 +73,8 @@ pub struct App {
 struct Shared {
     config: Config,
     gate: Gate,
+    /// What we are to instances.
+    bearer: Bearer,
     health: Health,
     bodies: BodyReader,
     retries: Arc<RetryBudget>,
@@ -91,6 +99,8 @@ pub enum BuildError {
     Endpoints(#[from] OperateError),
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
+    #[error("cannot find out this machine's own address: name it with --advertise")]
+    OwnAddress(#[source] io::Error),
 }
 
 /// Why a router ended otherwise than it was asked to.
@@ -110,34 +120,39 @@ impl App {
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let endpoints_of_file = config.read_endpoints()?;
         let access = Access::read(&config)?;
+        let bearer = Bearer::new(access.token.clone());
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
 
+        let etcd = config.cluster.access().map(Etcd::new);
         let records: Arc<dyn Records> = Arc::new(DatabaseRecords::open(&config.control.records)?);
-        let endpoints = start_endpoints(&config, Arc::clone(&records), metrics.endpoints.clone())?;
-        endpoints.seed(endpoints_of_file).await?;
-        let provision = config.control.provision;
-        let placement = Placement::start(provision, metrics.placement.clone());
+        let endpoints = start_endpoints(&config, etcd.as_ref(), &records, &metrics).await?;
+        seed(&endpoints, endpoints_of_file, etcd.is_some()).await?;
+        let placement = start_placement(&config, &bearer, &metrics);
         let deployments = Deployments::start(DeploymentsParts {
             endpoints: endpoints.clone(),
             placement: placement.clone(),
             config: config.control.clone(),
+            bearer: bearer.clone(),
         });
         let membership =
             Membership::start(config.membership, placement.clone(), metrics.membership.clone());
 
-        let (jobs, queue) =
-            AsyncInvocations::open(JobLog::new(records), config.asynchronous.max_async).await?;
         let objects = Objects::new(config.objects.clone());
 
         let (listener, address) = doors::bind(config.listen)?;
         let internal_listener = config.access.internal_listen.map(doors::bind).transpose()?;
+        let for_workers = internal_listener.as_ref().map_or(address, |(_, address)| *address);
+        let cluster = match &etcd {
+            Some(etcd) => Some(join(&config, etcd, for_workers, &membership, &metrics).await?),
+            None => None,
+        };
+        let sharing = cluster.as_ref().zip(etcd).map(|(it, etcd)| it.sharing(etcd));
+        let log = JobLog::new(records, sharing);
+        let (jobs, queue) = AsyncInvocations::open(log, config.asynchronous.max_async).await?;
+        let registrar = Registrar::new(membership.clone(), config.membership, config.body);
         let shared = Shared {
-            registrar: Data::new(Registrar::new(
-                membership.clone(),
-                config.membership,
-                config.body,
-            )),
+            registrar: Data::new(registrar),
             desk: Data::new(desk(&config, endpoints.clone(), &objects, access.gate.clone())),
             health: Health { endpoints, membership, placement, deployments },
             bodies: BodyReader::new(config.body, metrics.invocations.body_bytes.clone()),
@@ -148,11 +163,12 @@ impl App {
             jobs,
             started: Instant::now(),
             gate: access.gate.clone(),
+            bearer,
             metrics,
             config,
         };
         let internal_listener = internal_listener.map(|(listener, _)| listener);
-        Ok(Self { listener, address, internal_listener, access, shared, queue })
+        Ok(Self { listener, address, internal_listener, access, shared, queue, cluster })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -170,11 +186,14 @@ impl App {
         stop: impl Future<Output = io::Result<&'static str>>,
     ) -> Result<(), RunError> {
         let internal_address = self.internal_address();
-        let Self { listener, address, internal_listener, access, shared, queue } = self;
+        let Self { listener, address, internal_listener, access, shared, queue, mut cluster } =
+            self;
         // It ends with this thread: what is not done is in the records.
         let (stopping, is_stopping) = watch::channel(false);
         let mut runner = rt::spawn(shared.runner(&queue).run(queue, is_stopping));
         let health = shared.health.clone();
+        gather(cluster.as_mut(), &health).await;
+        let sharing = rt::spawn(shared.jobs.clone().share());
         let address_file = shared.config.address_file.clone();
         access.announce(&shared.config);
         let public = Door::public(listener, &access, shared.config.http_threads);
@@ -183,7 +202,7 @@ impl App {
         let servers = doors.map(|door| serve(door, shared.clone())).collect::<io::Result<Vec<_>>>();
         let servers = servers.map_err(RunError::Serve)?;
         let handles: Vec<_> = servers.iter().map(Server::handle).collect();
-        let mut serving = pin!(try_join_all(servers));
+        let mut serving = pin!(try_join_all(servers.into_iter().map(doors::run_apart)));
         info!(%address, ?internal_address, "listening");
         if let Some(path) = address_file {
             address_file::write(&path, address).map_err(RunError::AddressFile)?;
@@ -202,6 +221,7 @@ impl App {
             signal = stop => info!(signal = signal.map_err(RunError::Serve)?, "draining"),
         }
         stopping.send_replace(true);
+        sharing.abort();
         // The public one first: what it finishes needs instances that can renew their leases.
         let stop_all = async {
             for handle in handles {
@@ -209,6 +229,9 @@ impl App {
             }
         };
         let ((), result) = tokio::join!(stop_all, serving);
+        if let Some(cluster) = cluster {
+            cluster.leave().await;
+        }
         info!("drained");
         result.map(drop).map_err(RunError::Serve)
     }
@@ -219,19 +242,58 @@ fn desk(config: &Config, endpoints: Endpoints, objects: &Objects, gate: Gate) ->
     ControlDesk::new(endpoints, looks.then(|| objects.clone()), gate, config)
 }
 
-fn start_endpoints(
+fn start_placement(config: &Config, bearer: &Bearer, metrics: &Metrics) -> Placement {
+    let warmer = Warmer::new(bearer.clone());
+    Placement::start(config.control.provision, warmer, metrics.placement.clone())
+}
+
+async fn start_endpoints(
     config: &Config,
-    records: Arc<dyn Records>,
-    metrics: EndpointMetrics,
+    etcd: Option<&Etcd>,
+    records: &Arc<dyn Records>,
+    metrics: &Metrics,
 ) -> Result<Endpoints, RecordsError> {
-    let ControlConfig { max_endpoint_instances, max_records, .. } = &config.control;
+    let ControlConfig { max_endpoint_instances, max_records, records: file, .. } = &config.control;
     let settings = endpoints::Settings {
         account_id: config.identity.account_id.clone(),
         region: config.identity.region.clone(),
         max_instances: *max_endpoint_instances,
         max_records: *max_records,
     };
-    Endpoints::start(records, settings, metrics)
+    let records = Arc::clone(records);
+    let ledger: Arc<dyn Ledger> = match etcd {
+        Some(etcd) => Arc::new(EtcdLedger::open(etcd.clone(), records, file).await?),
+        None => Arc::new(OwnLedger(records)),
+    };
+    Endpoints::start(ledger, settings, metrics.endpoints.clone()).await
+}
+
+async fn seed(
+    endpoints: &Endpoints,
+    of_file: Vec<Endpoint>,
+    is_shared: bool,
+) -> Result<(), OperateError> {
+    match endpoints.seed(of_file).await {
+        // It starts with its last copy, in which they are.
+        Err(OperateError::Records(error)) if is_shared => {
+            warn!(error = %Chain(&error), "the endpoints of the file are not looked for in etcd");
+            Ok(())
+        }
+        seeded => seeded,
+    }
+}
+
+async fn join(
+    config: &Config,
+    etcd: &Etcd,
+    bound: SocketAddr,
+    membership: &Membership,
+    metrics: &Metrics,
+) -> Result<Cluster, BuildError> {
+    let identity = Identity::of(&config.cluster, etcd, bound).await;
+    let identity = identity.map_err(BuildError::OwnAddress)?;
+    let (membership, metrics) = (membership.clone(), metrics.cluster.clone());
+    Ok(Cluster::start(etcd, &config.cluster, identity, membership, metrics))
 }
 
 impl Shared {
@@ -245,11 +307,24 @@ impl Shared {
         Dispatch {
             placement: placement.clone(),
             membership: membership.clone(),
-            client: InstanceClient::new(self.config.instance),
+            client: InstanceClient::new(self.config.instance, self.bearer.clone()),
             retries: Arc::clone(&self.retries),
             config: self.config.dispatch,
             metrics: self.metrics.invocations.clone(),
             started: self.started,
+        }
+    }
+
+    /// On the thread that needs it, as above.
+    fn handover(&self) -> Handover {
+        let Health { membership, placement, deployments, .. } = &self.health;
+        Handover {
+            membership: membership.clone(),
+            placement: placement.clone(),
+            deployments: deployments.clone(),
+            bodies: self.registrar.bodies().clone(),
+            warmer: Warmer::new(self.bearer.clone()),
+            lister: Lister::new(self.bearer.clone()),
         }
     }
 
@@ -291,6 +366,12 @@ fn allowance(config: &Config) -> RetryAllowance {
         percent: dispatch.retry_percent,
         burst: dispatch.retry_burst,
         per_second: dispatch.retry_per_second,
+    }
+}
+
+async fn gather(cluster: Option<&mut Cluster>, health: &Health) {
+    if let Some(cluster) = cluster {
+        cluster.gather(&health.membership).await;
     }
 }
 

@@ -6,6 +6,8 @@
 //!   S3: each is done at least once, also over a kill.
 //! - At most so many jobs are there as the queue holds, and at most so many run as may.
 //!
+//! With several routers any of them may finish a job: see [`sharing`].
+//!
 //! [`runner`] does the jobs, in the order of [`schedule`]; [`delivery`] brings their outcomes to
 //! their places; [`log`] keeps them.
 
@@ -15,12 +17,16 @@ pub mod log;
 pub mod output;
 pub mod runner;
 pub mod schedule;
+pub mod sharing;
 
-use self::{delivery::Delivery, job::Job, log::JobLog};
+use self::{delivery::Delivery, job::Job, log::JobLog, sharing::ROUND};
 use crate::records::RecordsError;
 use shared::telemetry::Chain;
 use std::{collections::VecDeque, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{MissedTickBehavior, interval},
+};
 use tracing::error;
 
 /// Takes jobs. Cheap to clone; the same on every HTTP thread.
@@ -71,7 +77,7 @@ impl AsyncInvocations {
         let (queue, accepted) = mpsc::unbounded_channel();
         let places = Arc::new(Semaphore::new(max_jobs));
         let place = || Arc::clone(&places).try_acquire_owned().ok();
-        let jobs = log.all().await?.into_iter();
+        let jobs = log.left_over().await?.into_iter();
         let left_over = jobs.map(|job| Accepted::new(job, place())).collect();
         Ok((Self { log: log.clone(), places, queue }, Queue { log, left_over, accepted }))
     }
@@ -93,6 +99,24 @@ impl AsyncInvocations {
             Err(AcceptError::Stopping)
         });
         accepting.await.unwrap_or(Err(AcceptError::Stopping))
+    }
+}
+
+impl AsyncInvocations {
+    /// Takes jobs over from routers that are gone, for ever.
+    pub async fn share(self) {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.log.is_shared() {
+            rounds.tick().await;
+            for job in self.log.take_over().await {
+                // There may be more than there are places, as after a restart.
+                let place = Arc::clone(&self.places).try_acquire_owned().ok();
+                if self.queue.send(Accepted::new(job, place)).is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 

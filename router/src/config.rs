@@ -2,11 +2,15 @@
 
 mod access;
 mod asynchronous;
+mod body;
+mod cluster;
 mod control;
 mod store;
 
 pub use access::AccessConfig;
 pub use asynchronous::AsyncConfig;
+pub use body::BodyConfig;
+pub use cluster::ClusterConfig;
 pub use control::ControlConfig;
 pub use store::{ObjectsConfig, StoreConfig};
 
@@ -14,7 +18,9 @@ use crate::{auth::credentials::CredentialsError, control::seed, tls::TlsError};
 use clap::Parser as _;
 use shared::{
     api::endpoints::{Endpoint, EndpointsFile},
+    etcd::AccessError,
     telemetry::{Chain, LogFormat},
+    token::TokenError,
 };
 use std::{ffi::OsString, net::SocketAddr, num::ParseIntError, path::PathBuf, time::Duration};
 
@@ -38,8 +44,8 @@ pub struct Config {
     #[arg(long, env = "ROUTER_EXIT_WITH_PARENT")]
     pub exit_with_parent: bool,
 
-    /// Without credentials, listens beyond loopback although anybody there may invoke models and
-    /// register instances.
+    /// Listens beyond loopback although, without credentials, anybody there may invoke models, and
+    /// without a cluster token register instances.
     #[arg(long, env = "ROUTER_ALLOW_UNAUTHENTICATED")]
     pub allow_unauthenticated: bool,
 
@@ -78,6 +84,8 @@ pub struct Config {
     #[command(flatten)]
     pub membership: MembershipConfig,
     #[command(flatten)]
+    pub cluster: ClusterConfig,
+    #[command(flatten)]
     pub control: ControlConfig,
     #[command(flatten)]
     pub store: StoreConfig,
@@ -97,35 +105,6 @@ pub struct IdentityConfig {
     /// AWS account that error texts name: the one of AWS's own examples.
     #[arg(long, env = "ROUTER_ACCOUNT_ID", default_value = "123456789012")]
     pub account_id: String,
-}
-
-/// Limits of request bodies.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct BodyConfig {
-    /// Largest request body, bytes: SageMaker's 25 MB.
-    #[arg(long = "max-body", env = "ROUTER_MAX_BODY_BYTES", default_value = "26214400")]
-    pub max_bytes: u64,
-
-    /// Bytes of all request bodies together; beyond, invocations get 503. Forty of the largest.
-    #[arg(long = "body-budget", env = "ROUTER_BODY_BUDGET_BYTES", default_value = "1073741824")]
-    pub budget_bytes: u64,
-
-    /// How long a body may take before its rate counts: covers a slow start of a connection.
-    #[arg(long = "body-grace-ms", env = "ROUTER_BODY_GRACE_MS", default_value = "10000", value_parser = millis)]
-    pub grace: Duration,
-
-    /// Slowest body, bytes per second: far below any mobile link (408 below it).
-    #[arg(long = "body-min-rate", env = "ROUTER_BODY_MIN_RATE", default_value = "16384")]
-    pub min_rate: u64,
-
-    /// Bytes of a refused body that are read and thrown away, so that a client that sends all of
-    /// it before it reads still gets the answer. Four times the largest body.
-    #[arg(long = "drain-body", env = "ROUTER_DRAIN_BODY_BYTES", default_value = "104857600")]
-    pub drain_bytes: u64,
-
-    /// How long that may take: 100 MB at 80 Mbit/s.
-    #[arg(long = "drain-body-ms", env = "ROUTER_DRAIN_BODY_MS", default_value = "10000", value_parser = millis)]
-    pub drain_patience: Duration,
 }
 
 /// Limits of one invocation's way.
@@ -230,10 +209,19 @@ pub enum InvalidConfig {
          --allow-unauthenticated"
     )]
     Unauthenticated(SocketAddr),
+    #[error(
+        "--internal-listen {0} is not loopback: anybody there could register instances; add \
+         --cluster-token-file, or --allow-unauthenticated"
+    )]
+    Untrusting(SocketAddr),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Cluster(#[from] AccessError),
     #[error("{0} must be {1}")]
     Relation(&'static str, &'static str),
     #[error("--account-id must be 12 digits")]
@@ -275,17 +263,16 @@ impl Config {
             dispatch,
             instance,
             membership,
+            cluster,
             control,
             store,
             objects: _,
             asynchronous,
         } = &self;
-        let is_guarded = access.has_credentials() || *allow_unauthenticated;
-        if !listen.ip().is_loopback() && !is_guarded {
-            return Err(InvalidConfig::Unauthenticated(*listen));
-        }
+        access.check_reach(*listen, *allow_unauthenticated)?;
         access.validate()?;
         identity.validate()?;
+        cluster.validate()?;
         let own = [
             (dispatch.deadline <= *drain_timeout, "--drain-timeout-ms", "at least --deadline-ms"),
             (*max_connections > 0, "--max-connections", "positive"),
@@ -328,18 +315,6 @@ impl IdentityConfig {
             return Err(InvalidConfig::Region);
         }
         Ok(())
-    }
-}
-
-impl BodyConfig {
-    fn relations(&self) -> [Relation; 2] {
-        // Without grace or draining, slow clients fare worse, which may be wanted.
-        let Self { max_bytes, budget_bytes, grace: _, min_rate, drain_bytes: _, drain_patience: _ } =
-            self;
-        [
-            (max_bytes <= budget_bytes, "--body-budget", "at least --max-body"),
-            (*min_rate > 0, "--body-min-rate", "positive"),
-        ]
     }
 }
 

@@ -13,15 +13,13 @@
 //!   once every instance has said so.
 
 use crate::{
-    actors::{
-        endpoints::route::Variant,
-        membership::Membership,
-        placement::{Place, Placement},
-    },
+    actors::{endpoints::route::Variant, membership::Membership, placement::Placement},
     body::Body,
     config::DispatchConfig,
+    group::Place,
+    headers,
     instance::Instance,
-    instance_client::{InstanceClient, InstanceError, Options, Outbound, answer::Answer},
+    instance_client::{InstanceClient, InstanceError, Options, Outbound, Refusal, answer::Answer},
     metrics::InvocationMetrics,
     policy::retry::{Failed, History, Next, RetryBudget},
 };
@@ -94,7 +92,7 @@ impl Dispatch {
         let began = Instant::now();
         let deadline = began + invocation.within;
         let variant = &invocation.variant;
-        let key = invocation.artifact.to_string();
+        let key = invocation.artifact.to_text();
         let artifact = HeaderValue::from_bytes(key.as_bytes())
             .expect("neither a variant's URL nor a target model holds control characters");
 
@@ -103,11 +101,10 @@ impl Dispatch {
         let mut place =
             self.placement.place(&variant.fleet, &key, &[]).ok_or(InvokeError::NoInstance)?;
         loop {
-            let sent = Instant::now();
             let error = match self.send(&invocation, &artifact, &place, deadline).await {
-                Ok(answer) => {
-                    self.metrics.placed(place.is_first);
-                    self.metrics.overhead.observe(began.elapsed().saturating_sub(sent.elapsed()));
+                Ok((answer, took)) => {
+                    self.metrics.placed(place.affinity);
+                    self.metrics.overhead.observe(began.elapsed().saturating_sub(took));
                     return Ok(Served { answer, instance: place.instance });
                 }
                 Err(error) => error,
@@ -135,13 +132,14 @@ impl Dispatch {
         }
     }
 
+    /// Returns the answer and how long it took.
     async fn send(
         &self,
         invocation: &Invocation,
         artifact: &HeaderValue,
         place: &Place,
         deadline: Instant,
-    ) -> Result<Answer, InstanceError> {
+    ) -> Result<(Answer, Duration), InstanceError> {
         let outbound = Outbound {
             artifact,
             options: Options {
@@ -152,7 +150,8 @@ impl Dispatch {
             forwarded: &invocation.forwarded,
             body: &invocation.body.bytes,
         };
-        let left = deadline.saturating_duration_since(Instant::now());
+        let (sent, in_flight) = (Instant::now(), place.instance.begin());
+        let left = deadline.saturating_duration_since(sent);
         let patience = left.saturating_sub(self.config.deadline_margin);
         debug!(
             invocation_id = ?invocation.id,
@@ -160,7 +159,10 @@ impl Dispatch {
             instance = %place.instance.id,
             "sending"
         );
-        self.client.invoke(&place.instance, &outbound, patience, deadline).await
+        let answer = self.client.invoke(&place.instance, &outbound, patience, deadline).await?;
+        let took = sent.elapsed();
+        in_flight.served(took, waited_for_load(&answer));
+        Ok((answer, took))
     }
 
     fn next_place(
@@ -179,7 +181,8 @@ impl Dispatch {
     }
 
     fn may_retry(&self, error: &InstanceError, instance: &Instance) -> bool {
-        let may = self.retries.spend(self.started.elapsed());
+        // What moves with its model is not sent again for a failure, and brings no storm.
+        let may = failed(error) == Some(Failed::Left) || self.retries.spend(self.started.elapsed());
         if may {
             self.metrics.retried(reason(error));
             debug!(instance = %instance.id, error = %Chain(error), "sending again");
@@ -190,6 +193,12 @@ impl Dispatch {
     }
 }
 
+/// How long of an answer's time its model took to load.
+fn waited_for_load(answer: &Answer) -> Option<Duration> {
+    let millis = answer.header(&headers::LOAD_MS)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_millis(millis))
+}
+
 /// What a failure says about whether the invocation began; `None` if sending it again is out of
 /// the question.
 fn failed(error: &InstanceError) -> Option<Failed> {
@@ -197,6 +206,9 @@ fn failed(error: &InstanceError) -> Option<Failed> {
         InstanceError::Connect(_) => Some(Failed::NotBegun),
         InstanceError::Died(_) => Some(Failed::Died),
         InstanceError::Lost => Some(Failed::Lost),
+        InstanceError::Refused(Refusal { kind: Some(ErrorKind::Draining), .. }) => {
+            Some(Failed::Left)
+        }
         InstanceError::Refused(refusal) => {
             let kind = refusal.kind.filter(|kind| kind.is_worth_another_instance());
             kind.map(|_| Failed::Refused)
@@ -265,7 +277,9 @@ impl Trail {
         let fits_nowhere = stop == Stop::AllAsked && !self.is_other_than_memory;
         match failed(&last) {
             Some(_) if self.history.is_deadly() => InvokeError::Deadly(last),
-            Some(Failed::NotBegun | Failed::Refused) if !fits_nowhere => InvokeError::Busy(last),
+            Some(Failed::NotBegun | Failed::Refused | Failed::Left) if !fits_nowhere => {
+                InvokeError::Busy(last)
+            }
             Some(_) | None => last.into(),
         }
     }
@@ -274,7 +288,6 @@ impl Trail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instance_client::Refusal;
 
     fn refused(kind: ErrorKind) -> InstanceError {
         let refusal = Refusal { status: kind.status(), kind: Some(kind), message: String::new() };

@@ -1,7 +1,7 @@
 //! The header names of the wire as values, so that no invocation parses a name.
 
 use actix_web::http::header::HeaderName;
-use shared::api::invocation as wire;
+use shared::{api::invocation as wire, token};
 
 pub static TARGET_MODEL: HeaderName = HeaderName::from_static(wire::TARGET_MODEL);
 pub static TARGET_VARIANT: HeaderName = HeaderName::from_static(wire::TARGET_VARIANT);
@@ -29,6 +29,7 @@ pub static TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// The name of an error, for every SDK of the runtime API.
 pub static ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
+pub static CLUSTER_TOKEN: HeaderName = HeaderName::from_static(token::HEADER);
 pub static ARTIFACT: HeaderName = HeaderName::from_static(wire::ARTIFACT);
 pub static DEADLINE_MS: HeaderName = HeaderName::from_static(wire::DEADLINE_MS);
 pub static CACHE_SETTING: HeaderName = HeaderName::from_static(wire::CACHE_SETTING);

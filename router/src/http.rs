@@ -8,6 +8,7 @@ pub mod control;
 pub mod response_stream;
 pub mod async_invocations;
 pub mod instances;
+pub mod handover;
 pub mod fleets;
 pub mod neighbours;
 pub mod health;
@@ -23,13 +24,15 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig, delete, get, post, put, resource, scope},
 };
+use shared::token::ClusterToken;
 
 /// Which of the routes a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Face {
     /// All of them, to everybody.
     Open,
-    /// All of them; what is for workers and launchers, to this machine alone.
+    /// All of them; what is for workers and launchers, to who shows the cluster's token, or if there
+    /// is none to this machine alone.
     Guarded,
     /// What is for clients.
     Public,
@@ -38,8 +41,13 @@ pub enum Face {
 }
 
 /// The routes of a face. What their handlers need is in the application's data. `is_local`: whether
-/// only this machine reaches the listener, so that no other name can be right.
-pub fn routes(face: Face, is_local: bool) -> impl Fn(&mut ServiceConfig) {
+/// only this machine reaches the listener, so that no other name can be right. With a `token`, what is
+/// for workers and launchers is for those who show it.
+pub fn routes(
+    face: Face,
+    is_local: bool,
+    token: Option<ClusterToken>,
+) -> impl Fn(&mut ServiceConfig) {
     move |config| {
         // Before all else: whoever may come in does not come as a page, or under a stranger's name.
         let of_pages = scope("").guard(fn_guard(front::is_of_a_page));
@@ -52,18 +60,23 @@ pub fn routes(face: Face, is_local: bool) -> impl Fn(&mut ServiceConfig) {
         if face != Face::Internal {
             clients(config);
         }
+        if face != Face::Public
+            && let Some(token) = &token
+        {
+            strangers(config, token);
+        }
         let route = |path| resource(path).default_service(web::to(refusals::wrong_method));
         // Their labels are names of endpoints, which strangers shall not learn.
         let metrics = || route("/metrics").route(get().to(health::metrics));
         match face {
-            Face::Open | Face::Internal => {
-                config.service(scope("/manifold").configure(neighbours)).service(metrics());
-            }
-            Face::Guarded => {
+            Face::Guarded if token.is_none() => {
                 let guarded = scope("/manifold").wrap(from_fn(neighbours::only));
                 config
                     .service(guarded.configure(neighbours))
                     .service(metrics().wrap(from_fn(neighbours::only)));
+            }
+            Face::Open | Face::Guarded | Face::Internal => {
+                config.service(scope("/manifold").configure(neighbours)).service(metrics());
             }
             Face::Public => {}
         }
@@ -80,10 +93,13 @@ fn clients(config: &mut ServiceConfig) {
     let for_store = scope("").guard(fn_guard(front::is_for_store));
     let for_control_plane = scope("").guard(fn_guard(front::is_for_control_plane));
     let for_sts_or_iam = scope("").guard(fn_guard(front::is_query));
+    // Before the patterns, which are regular expressions: nearly all that comes is this.
+    let for_models = scope("").guard(fn_guard(front::is_invocation));
     config
         .service(for_store.default_service(web::to(store::pass)))
         .service(for_control_plane.default_service(web::to(control::call)))
         .service(for_sts_or_iam.default_service(web::to(query::call)))
+        .service(for_models.default_service(web::to(invocations::invoke)))
         .service(
             route("/endpoints/{endpoint:[^/]*}/invocations").route(post().to(invocations::invoke)),
         )
@@ -97,6 +113,19 @@ fn clients(config: &mut ServiceConfig) {
         );
 }
 
+/// Refuses whoever shows no token, whatever of [`neighbours`] or the metrics they ask for: also what is
+/// added to them later.
+fn strangers(config: &mut ServiceConfig, token: &ClusterToken) {
+    let is_stranger = || {
+        let token = token.clone();
+        fn_guard(move |ctx| neighbours::is_stranger(&token, ctx))
+    };
+    let refuse = || web::to(refusals::stranger);
+    config
+        .service(scope("/manifold").guard(is_stranger()).default_service(refuse()))
+        .service(resource("/metrics").guard(is_stranger()).default_service(refuse()));
+}
+
 /// What workers, launchers and operators call.
 fn neighbours(config: &mut ServiceConfig) {
     let route = |path| resource(path).default_service(web::to(refusals::wrong_method));
@@ -107,5 +136,7 @@ fn neighbours(config: &mut ServiceConfig) {
                 .route(put().to(instances::heartbeat))
                 .route(delete().to(instances::goodbye)),
         )
+        .service(route("/v1/instances/{instance}/rehome").route(post().to(handover::rehome)))
+        .service(route("/v1/instances/{instance}/share").route(get().to(handover::share)))
         .service(route("/v1/fleets").route(post().to(fleets::report)));
 }

@@ -8,12 +8,17 @@
 //!   longest silence of an answer.
 
 pub mod answer;
+pub mod bearer;
 pub mod connection;
 pub mod prober;
 pub mod releaser;
+pub mod lister;
+pub mod warmer;
 pub(crate) mod clients;
 
-use self::{answer::Answer, clients::Clients, connection::EndOfStream, prober::is_ours};
+use self::{
+    answer::Answer, bearer::Bearer, clients::Clients, connection::EndOfStream, prober::is_ours,
+};
 use crate::{config::InstanceConfig, headers, instance::Instance};
 use awc::{
     body::SizedStream,
@@ -24,7 +29,11 @@ use awc::{
     },
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{
+    StreamExt as _,
+    future::{Either, select},
+    stream,
+};
 use shared::api::{
     error::{ErrorBody, ErrorKind},
     invocation as wire,
@@ -41,9 +50,9 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// As much of an error text as a log shows.
 const MAX_SHOWN_CHARS: usize = 200;
 
-/// How often an invocation that waits looks whether its instance is lost: soon after a lease of
-/// seconds is over, and seldom enough to cost nothing.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an invocation waits before it begins to listen for the loss of its instance: longer than
+/// nearly all take, which so cost nothing, and a hardly noticed part of any lease.
+const DEAF: Duration = Duration::from_millis(50);
 
 /// Sends invocations to instances over kept connections. One per HTTP thread.
 #[derive(Clone)]
@@ -51,6 +60,7 @@ pub struct InstanceClient {
     clients: Clients,
     end_of_stream: EndOfStream,
     config: InstanceConfig,
+    bearer: Bearer,
 }
 
 /// What is sent.
@@ -124,10 +134,10 @@ impl fmt::Debug for InstanceClient {
 }
 
 impl InstanceClient {
-    pub fn new(config: InstanceConfig) -> Self {
+    pub fn new(config: InstanceConfig, bearer: Bearer) -> Self {
         let end_of_stream = EndOfStream::default();
         let clients = Clients::new(config, end_of_stream.clone());
-        Self { clients, end_of_stream, config }
+        Self { clients, end_of_stream, config, bearer }
     }
 
     /// Sends an invocation and waits for the head of the answer, until `deadline`.
@@ -148,6 +158,9 @@ impl InstanceClient {
         let answer = Answer::new(response, end_of_stream, max_answer_bytes, answer_idle);
         if !answer.status().is_success() {
             let refusal = unless_lost(instance, deadline, refusal(answer)).await?;
+            if refusal.kind == Some(ErrorKind::Untrusted) {
+                self.bearer.note_refusal(instance);
+            }
             return Err(InstanceError::Refused(refusal));
         }
         match answer.content_length() {
@@ -175,6 +188,7 @@ impl InstanceClient {
         up.insert(headers::INVOCATION_ID.clone(), outbound.invocation_id.clone());
         up.insert(headers::DEADLINE_MS.clone(), patience_ms.into());
         outbound.options.insert(up);
+        self.bearer.show(up);
         if outbound.body.len() <= PIECE_BYTES {
             return request.send_body(outbound.body.clone());
         }
@@ -197,22 +211,23 @@ impl Options {
 
 /// Waits for `work` at an instance, until `deadline` or the loss of the instance.
 ///
-/// It looks at a flag now and then. A signal would come at once, but to wait for one that all
-/// invocations at an instance share takes a lock, and twice for each of them.
+/// The loss comes as a signal, at once. But to wait for one that all invocations at an instance share
+/// takes a lock, and twice for each of them: so only those do that wait for long.
 async fn unless_lost<W: Future>(
     instance: &Instance,
     deadline: Instant,
     work: W,
 ) -> Result<W::Output, InstanceError> {
     let mut work = pin!(work);
-    loop {
-        let look_at = deadline.min(Instant::now() + LOOK_INTERVAL);
-        match timeout_at(look_at, &mut work).await {
-            Ok(output) => return Ok(output),
-            Err(_) if instance.is_lost() => return Err(InstanceError::Lost),
-            Err(_) if look_at == deadline => return Err(InstanceError::TimedOut),
-            Err(_) => {}
-        }
+    let deaf_until = deadline.min(Instant::now() + DEAF);
+    if let Ok(output) = timeout_at(deaf_until, &mut work).await {
+        return Ok(output);
+    }
+    let lost = pin!(instance.lost());
+    match timeout_at(deadline, select(work, lost)).await {
+        Ok(Either::Left((output, _))) => Ok(output),
+        Ok(Either::Right(((), _))) => Err(InstanceError::Lost),
+        Err(_) => Err(InstanceError::TimedOut),
     }
 }
 

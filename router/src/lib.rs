@@ -5,7 +5,7 @@
 //! 1. [`http`] takes the request: [`http::invocations`] parses it, [`body`] reads it;
 //! 2. [`dispatch`] is the life of one invocation, and all of its waiting;
 //! 3. [`actors::endpoints`] picks the variant;
-//! 4. [`actors::placement`] picks the instance, by [`policy::ring`];
+//! 4. [`actors::placement`] picks the instance in its [`group`], by [`policy::ring`];
 //! 5. [`instance_client`] sends it; [`http::answer`] passes the answer back.
 //!
 //! Before them, [`http::front`] tells what is not for us: S3 requests go on to a local store
@@ -22,7 +22,10 @@ pub mod dispatch;
 pub mod actors;
 pub mod control;
 pub mod records;
+pub mod cluster;
+pub mod own_address;
 pub mod policy;
+pub mod group;
 pub mod instance_client;
 pub mod instance;
 pub mod store_client;
@@ -31,7 +34,6 @@ pub mod async_invocations;
 pub mod access;
 pub mod auth;
 pub mod tls;
-pub mod reload;
 pub mod headers;
 pub mod sockets;
 pub mod config;

@@ -1,5 +1,6 @@
 //! Every metric the router exports, in one place. See `docs/metrics.md`.
 
+use crate::group::Affinity;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -150,10 +151,12 @@ pub struct InvocationMetrics {
     /// Bytes reserved for request bodies.
     pub body_bytes: Gauge,
     retries: Family<ReasonLabel, Counter>,
-    /// Answered by the preferred instance.
+    /// Answered by the preferred instance, or one of the replicas.
     placements_first: Counter,
     /// Answered by another one.
     placements_other: Counter,
+    /// Answered by the next one, since waiting would have cost more than a load.
+    placements_spilled: Counter,
 }
 
 impl InvocationMetrics {
@@ -176,6 +179,7 @@ impl InvocationMetrics {
         registry.register("placements", help, placements.clone());
         let placed = |affinity| placements.get_or_create_owned(&AffinityLabel { affinity });
         let (placements_first, placements_other) = (placed("first"), placed("other"));
+        let placements_spilled = placed("spilled");
         Self {
             latency,
             overhead,
@@ -184,6 +188,7 @@ impl InvocationMetrics {
             retries,
             placements_first,
             placements_other,
+            placements_spilled,
         }
     }
 
@@ -191,12 +196,13 @@ impl InvocationMetrics {
         self.retries.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    pub fn placed(&self, is_first: bool) {
-        if is_first {
-            self.placements_first.inc()
-        } else {
-            self.placements_other.inc()
+    pub fn placed(&self, affinity: Affinity) {
+        let counter = match affinity {
+            Affinity::First => &self.placements_first,
+            Affinity::Other => &self.placements_other,
+            Affinity::Spilled => &self.placements_spilled,
         };
+        counter.inc();
     }
 }
 
@@ -219,11 +225,32 @@ impl MembershipMetrics {
 }
 
 #[derive(Clone, Debug, Default)]
+pub struct ClusterMetrics {
+    /// Whether etcd can be asked: 1 or 0.
+    pub reachable: Gauge,
+}
+
+impl ClusterMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let help = "Whether etcd can be asked: 1 or 0; 0 also where there is none";
+        registry.register("cluster_reachable", help, metrics.reachable.clone());
+        metrics
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 pub struct PlacementMetrics {
     /// Changes of the ring.
     pub ring_changes: Counter,
     /// Instances that the ring places invocations on.
     pub ring_instances: Gauge,
+    /// Replicas of hot models beyond the first of each.
+    pub replicas: Gauge,
+    /// Replicas that were begun to be warmed.
+    pub warms_begun: Counter,
+    /// Replicas that could not be warmed.
+    pub warms_failed: Counter,
 }
 
 impl PlacementMetrics {
@@ -232,6 +259,12 @@ impl PlacementMetrics {
         registry.register("ring_changes", "Changes of the ring", metrics.ring_changes.clone());
         let help = "Instances that the ring places invocations on";
         registry.register("ring_instances", help, metrics.ring_instances.clone());
+        let help = "Replicas of hot models beyond the first of each";
+        registry.register("replicas", help, metrics.replicas.clone());
+        let help = "Replicas that were begun to be warmed";
+        registry.register("warms_begun", help, metrics.warms_begun.clone());
+        let help = "Replicas that could not be warmed";
+        registry.register("warms_failed", help, metrics.warms_failed.clone());
         metrics
     }
 }
@@ -243,6 +276,7 @@ pub struct Metrics {
     pub invocations: InvocationMetrics,
     pub membership: MembershipMetrics,
     pub placement: PlacementMetrics,
+    pub cluster: ClusterMetrics,
 }
 
 impl Metrics {
@@ -253,6 +287,7 @@ impl Metrics {
             invocations: InvocationMetrics::register(registry),
             membership: MembershipMetrics::register(registry),
             placement: PlacementMetrics::register(registry),
+            cluster: ClusterMetrics::register(registry),
         }
     }
 }
@@ -267,7 +302,7 @@ mod tests {
         let metrics = Metrics::register(&mut registry);
         let variant = metrics.endpoints.of(&"demo".parse().unwrap(), &"v1".parse().unwrap());
         variant.count(Outcome::ModelError);
-        metrics.invocations.placed(true);
+        metrics.invocations.placed(Affinity::First);
         metrics.invocations.retried("died");
 
         let text = shared::metrics::encode_text(&registry);

@@ -2,7 +2,11 @@
 
 pub mod weighted;
 pub mod ring;
+pub mod replicas;
+pub mod replication;
+pub mod choice;
 pub mod retry;
 pub mod roster;
 pub mod deployment;
 pub mod environment;
+pub mod share;

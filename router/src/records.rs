@@ -1,12 +1,18 @@
 //! What the router must remember over a restart: the control plane's records and accepted work.
 //!
-//! [`Records`] is a small, durable map of tables; [`database`] is the one in a file. Whoever writes
-//! decides first and tells the world after, so that nothing was ever said that a crash takes back.
+//! [`Records`] is a small, durable map of tables; [`database`] is the one in a file. [`Ledger`] is the
+//! control plane's part, which other routers may write too: [`alone`] is in that file, [`etcd`] in the
+//! cluster's etcd. Whoever writes decides first and tells the world after, so that nothing was ever
+//! said that a crash takes back.
 
 pub mod catalog;
 pub mod database;
+pub mod alone;
+pub mod etcd;
 
+use shared::etcd::EtcdError;
 use std::{fmt, sync::Arc};
+use tokio::sync::watch;
 
 /// Durable tables of small values. Blocks: call it from a thread that may wait for a disk.
 pub trait Records: fmt::Debug + Send + Sync {
@@ -17,6 +23,22 @@ pub trait Records: fmt::Debug + Send + Sync {
     fn commit(&self, writes: &[Write]) -> Result<(), RecordsError>;
 }
 
+/// The control plane's records, which others may write, too. Blocks.
+pub trait Ledger: fmt::Debug + Send + Sync {
+    /// Returns all that is known, also where it may be old.
+    fn copy(&self) -> Result<Vec<Write>, RecordsError>;
+
+    /// Brings the copy to what the records are now, and returns what that changed.
+    fn refresh(&self) -> Result<Vec<Write>, RecordsError>;
+
+    /// Makes all writes or none, durable before it returns. [`RecordsError::Conflict`]: somebody else
+    /// wrote since the last refresh, and none was made.
+    fn commit(&self, writes: &[Write]) -> Result<(), RecordsError>;
+
+    /// Returns what tells that somebody else may have written; `None`: nobody else does.
+    fn news(&self) -> Option<watch::Receiver<u64>>;
+}
+
 /// A kind of record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
@@ -25,11 +47,21 @@ pub enum Table {
     Endpoints,
     /// Invocations that were accepted and are not answered yet.
     AsyncInvocations,
+    /// Of which generation of a cluster's records this file is a copy.
+    Cluster,
 }
 
 impl Table {
-    pub const ALL: [Self; 4] =
-        [Self::Models, Self::EndpointConfigs, Self::Endpoints, Self::AsyncInvocations];
+    pub const ALL: [Self; 5] = [
+        Self::Models,
+        Self::EndpointConfigs,
+        Self::Endpoints,
+        Self::AsyncInvocations,
+        Self::Cluster,
+    ];
+
+    /// The control plane's.
+    pub const CATALOG: [Self; 3] = [Self::Models, Self::EndpointConfigs, Self::Endpoints];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,6 +69,7 @@ impl Table {
             Self::EndpointConfigs => "endpoint-configs",
             Self::Endpoints => "endpoints",
             Self::AsyncInvocations => "async-invocations",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -57,6 +90,17 @@ pub enum RecordsError {
     Open(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
     #[error("cannot read or write the records")]
     Storage(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
+    #[error("etcd could not be asked a moment ago")]
+    Unreachable,
+    #[error("etcd has lost the records; the newest copy is given back")]
+    Lost,
+    /// Decide again, on what is there now.
+    #[error("another router has changed the records")]
+    Conflict,
+    #[error("etcd did not say whether the change was made")]
+    Unknown,
     #[error("record `{key}` of {} cannot be read: {reason}", table.as_str())]
     Malformed { table: Table, key: String, reason: String },
 }

@@ -5,3 +5,4 @@ pub mod membership;
 pub mod endpoints;
 pub mod fleets;
 pub mod error;
+pub mod residents;

@@ -176,7 +176,8 @@ fn target_model_flaw(value: &str) -> Option<Flaw> {
     let Some(first) = value.chars().next() else {
         return Some(EMPTY);
     };
-    if value.chars().count() > MAX_TARGET_MODEL_CHARS {
+    // Characters are counted only where there may be too many.
+    if value.len() > MAX_TARGET_MODEL_CHARS && value.chars().count() > MAX_TARGET_MODEL_CHARS {
         let constraint = "have length less than or equal to 1024";
         return Some(Flaw::of_sagemaker("it is longer than 1024 characters", constraint));
     }
@@ -187,13 +188,13 @@ fn target_model_flaw(value: &str) -> Option<Flaw> {
     if value.starts_with('/') {
         return Some(Flaw::ours("it must be relative to the endpoint's prefix"));
     }
+    if !value.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return None;
+    }
     if value.split('/').any(|part| part == "..") {
         return Some(Flaw::ours("it must not climb with `..`"));
     }
-    if value.split('/').any(|part| part.is_empty() || part == ".") {
-        return Some(Flaw::ours("it must not have empty or `.` parts"));
-    }
-    None
+    Some(Flaw::ours("it must not have empty or `.` parts"))
 }
 
 #[cfg(test)]

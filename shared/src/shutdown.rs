@@ -1,16 +1,46 @@
 //! When a process ends: a signal, or the end of the process that started it.
 
 use std::io::Read as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGTERM and SIGINT, from when it was made: none is lost between two waits.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// How a process was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// SIGTERM: by whoever runs it, in order.
+    Terminate,
+    /// SIGINT: by a person at a terminal, who waits.
+    Interrupt,
+}
+
+impl Signals {
+    /// Listens from now on. Must be called in a tokio runtime.
+    pub fn listen() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.terminate.recv() => Request::Terminate,
+            _ = self.interrupt.recv() => Request::Interrupt,
+        }
+    }
+}
 
 /// Waits for SIGTERM or SIGINT and returns its name.
 pub async fn requested() -> std::io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-    }
+    Ok(match Signals::listen()?.next().await {
+        Request::Terminate => "SIGTERM",
+        Request::Interrupt => "SIGINT",
+    })
 }
 
 /// Ends this process now, with an exit code, without the destructors of C++ libraries.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use driver::client::{Answer, ClientError, Instance, Invocation, metric_sum};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use shared::token::TokenFile;
 use std::ops::Deref;
 
 /// Cheap to clone.
@@ -19,6 +20,15 @@ pub struct TestAnswer(Answer);
 impl Client {
     pub fn new(router_url: &str) -> Self {
         Self { inner: driver::client::Client::new(router_url) }
+    }
+
+    /// Shows the token of this file in calls that are for the cluster alone, as it is then.
+    #[must_use]
+    pub fn showing(self, file: TokenFile) -> Self {
+        let inner = self.inner.showing(Some(file.token()));
+        // It ends with the test's runtime.
+        tokio::spawn(TokenFile::keep_current(Some(file)));
+        Self { inner }
     }
 
     pub fn router_url(&self) -> &str {

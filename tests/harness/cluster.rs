@@ -1,12 +1,15 @@
-//! A cluster of real processes for one test: a store, a router, workers, on free ports, in a folder
+//! A cluster of real processes for one test: a store, routers, workers, on free ports, in a folder
 //! that goes with it. Dropping it kills them; if the test failed, it shows their logs first.
 
 use crate::{
     archives,
     client::Client,
+    etcd::Etcd,
     eventually,
     flaky::{Fault, FlakyStore},
     instance::Worker,
+    rig::{Rig, with_flag},
+    router::Router,
 };
 use driver::{
     binaries::Binaries,
@@ -16,9 +19,11 @@ use driver::{
     processes::Processes,
     share::Share,
 };
+use shared::token::TokenFile;
 use std::{
+    collections::BTreeMap,
     io::Write as _,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -35,6 +40,12 @@ name = "AllTraffic"
 model_data_url = "s3://manifold-test/models/"
 "#;
 
+/// What makes it take asynchronous invocations.
+const ASYNCHRONOUS: &str = r#"
+[endpoint.asynchronous]
+output = "s3://manifold-test/out/"
+"#;
+
 /// Logs shown when a test fails: the end is where the reason is.
 const MAX_LOG_LINES: usize = 60;
 
@@ -42,19 +53,28 @@ const MAX_LOG_LINES: usize = 60;
 #[must_use = "a cluster starts with `start`"]
 pub struct ClusterBuilder {
     n_workers: usize,
+    n_routers: usize,
+    /// How processes find each other, if not by being told.
+    etcd_flags: Vec<String>,
     share: Share,
     worker_flags: Vec<String>,
     router_flags: Vec<String>,
     is_store_flaky: bool,
+    host: IpAddr,
+    /// How workers are started that are not like the others, by their number.
+    rigs: BTreeMap<usize, Rig>,
+    router_rig: Option<Rig>,
+    is_asynchronous: bool,
+    /// What the test's own calls show.
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug)]
 pub struct Cluster {
-    client: Client,
     store: ModelStore,
     flaky_store: Option<FlakyStore>,
     workers: Vec<Worker>,
-    _router: Child,
+    routers: Vec<Router>,
     _store: Child,
     data: DataDir,
     // Last, so that the processes are gone before their files.
@@ -64,8 +84,9 @@ pub struct Cluster {
 /// Returns the binaries beside the running test, or fails it with what to do.
 pub fn binaries() -> Binaries {
     let test = std::env::current_exe().expect("a running test has a file");
-    // target/release/deps/scenarios-0123 → target/release
-    let folder = test.parent().and_then(Path::parent).expect("cargo puts tests into `deps`");
+    // target/release/deps/scenarios-0123 → target/release; target/release/chaos is there already
+    let folder = test.parent().expect("a file is in a folder");
+    let folder = folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder);
     let binaries = Binaries::within(folder);
     binaries.check().unwrap_or_else(|error| panic!("{error} (cargo build --release --workspace)"));
     binaries
@@ -74,6 +95,29 @@ pub fn binaries() -> Binaries {
 impl ClusterBuilder {
     pub fn workers(mut self, n_workers: usize) -> Self {
         self.n_workers = n_workers;
+        self
+    }
+
+    /// More than one router: equal ones.
+    pub fn routers(mut self, n_routers: usize) -> Self {
+        self.n_routers = n_routers;
+        self
+    }
+
+    /// Has the endpoint take asynchronous invocations, whose outputs are [`Cluster::outputs`].
+    pub fn asynchronous(mut self) -> Self {
+        self.is_asynchronous = true;
+        self
+    }
+
+    /// Has routers and workers find each other by an etcd, and keep records there.
+    pub fn etcd(self, etcd: &Etcd) -> Self {
+        self.etcd_by(&["--cluster", &etcd.url()])
+    }
+
+    /// The same with other flags, which may hold credentials.
+    pub fn etcd_by(mut self, flags: &[&str]) -> Self {
+        self.etcd_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         self
     }
 
@@ -89,9 +133,18 @@ impl ClusterBuilder {
         self
     }
 
-    /// More flags for the router.
+    /// More flags for every router.
     pub fn router_flags(mut self, flags: &[&str]) -> Self {
         self.router_flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// Gives router and workers the token of these files; the test's own calls show the router's.
+    pub fn token_files(mut self, of_router: &Path, of_workers: &Path) -> Self {
+        self.token_file = Some(of_router.to_owned());
+        let flag = |file: &Path| ["--cluster-token-file".to_owned(), file.display().to_string()];
+        self.router_flags.extend(flag(of_router));
+        self.worker_flags.extend(flag(of_workers));
         self
     }
 
@@ -101,45 +154,103 @@ impl ClusterBuilder {
         self
     }
 
+    /// Starts a worker in another way than the others.
+    pub fn worker_rig(mut self, worker_idx: usize, rig: Rig) -> Self {
+        self.rigs.insert(worker_idx, rig);
+        self
+    }
+
+    /// Starts the router in another way.
+    pub fn router_rig(mut self, rig: Rig) -> Self {
+        self.router_rig = Some(rig);
+        self
+    }
+
+    /// Has router and workers listen at another address of this machine than loopback.
+    pub fn host(mut self, host: IpAddr) -> Self {
+        self.host = host;
+        self
+    }
+
+    fn endpoints_file(&self, folder: &Path) -> PathBuf {
+        let file = folder.join("endpoints.toml");
+        let asynchronous = if self.is_asynchronous { ASYNCHRONOUS } else { "" };
+        let text = [ENDPOINTS, asynchronous].concat();
+        std::fs::write(&file, text).expect("the folder takes a file");
+        file
+    }
+
     /// Starts the cluster and waits until all instances are in service.
     pub async fn start(self) -> Cluster {
         let folder = tempfile::tempdir().expect("there is room for temporary files");
         let data = DataDir::open(folder.path()).expect("the folder is ours");
-        let processes = Processes { binaries: binaries(), data: data.clone() };
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let processes = Processes { binaries: binaries(), data: data.clone(), token_file: None };
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let any_port = SocketAddr::new(self.host, 0);
 
-        let (store_process, store_url) = start(&processes.store(any_port)).await;
+        let (store_process, store_url) = start(&processes.store(loopback)).await;
         let store = ModelStore::new(&store_url);
         store.create_bucket(BUCKET).await.expect("the store takes a bucket");
 
-        let endpoints = folder.path().join("endpoints.toml");
-        std::fs::write(&endpoints, ENDPOINTS).expect("the folder takes a file");
+        let endpoints = self.endpoints_file(folder.path());
         let flags = ["--endpoints".to_owned(), endpoints.display().to_string()];
-        let spec = with(with(processes.router(any_port), &flags), &self.router_flags);
-        let (router, router_url) = start(&spec).await;
+        let mut routers = Vec::new();
+        for router_idx in 0..self.n_routers {
+            // As everywhere where there is but one.
+            let name =
+                if router_idx == 0 { "router".to_owned() } else { format!("router-{router_idx}") };
+            let spec = with(processes.router_named(&name, any_port), &flags);
+            let spec =
+                if self.is_asynchronous { processes.with_store(spec, &store_url) } else { spec };
+            routers.push(self.start_router(spec).await);
+        }
 
+        // The store listens on loopback alone: elsewhere, it is reached through the proxy.
+        let has_proxy = self.is_store_flaky || !self.host.is_loopback();
         let flaky_store =
-            if self.is_store_flaky { Some(FlakyStore::start(&store_url).await) } else { None };
+            if has_proxy { Some(FlakyStore::start(&store_url, self.host).await) } else { None };
         let workers_store = flaky_store.as_ref().map_or(&*store_url, FlakyStore::url);
         let mut workers = Vec::new();
         for worker_idx in 0..self.n_workers {
             let instance = format!("worker-{worker_idx}");
-            let spec = processes.worker(&instance, self.share, &router_url, workers_store);
-            workers.push(Worker::start(with(spec, &self.worker_flags)).await);
+            let urls = routers.iter().map(Router::url).collect::<Vec<_>>().join(",");
+            let spec = processes.worker(&instance, self.share, &urls, workers_store);
+            let spec = with(self.found_by_etcd(spec), &self.worker_flags);
+            let spec = with_flag(spec, "--bind", any_port.to_string());
+            workers.push(Worker::start(rigged(spec, self.rigs.get(&worker_idx))).await);
         }
-        let client = Client::new(&router_url);
         let cluster = Cluster {
-            client,
             store,
             flaky_store,
             workers,
-            _router: router,
+            routers,
             _store: store_process,
             data,
             _folder: folder,
         };
-        eventually(async || cluster.client.n_in_service().await == self.n_workers).await;
+        cluster.all_in_service().await;
         cluster
+    }
+
+    async fn start_router(&self, spec: ChildSpec) -> Router {
+        let spec = with(with(spec, &self.etcd_flags), &self.router_flags);
+        let router = Router::start(rigged(spec, self.router_rig.as_ref())).await;
+        match &self.token_file {
+            Some(path) => {
+                router.showing(TokenFile::read(path).expect("the test has written a token"))
+            }
+            None => router,
+        }
+    }
+
+    /// With an etcd, workers are not told where the routers are.
+    fn found_by_etcd(&self, mut worker: ChildSpec) -> ChildSpec {
+        if !self.etcd_flags.is_empty() {
+            let told = worker.args.iter().position(|it| it == "--router");
+            let told = told.expect("workers are told of a router");
+            worker.args.drain(told..told + 2);
+        }
+        with(worker, &self.etcd_flags)
     }
 }
 
@@ -147,15 +258,65 @@ impl Cluster {
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder {
             n_workers: 1,
+            n_routers: 1,
+            etcd_flags: Vec::new(),
             share: Share { memory_budget_bytes: 256 << 20, compute_slots: 1 },
             worker_flags: Vec::new(),
             router_flags: Vec::new(),
             is_store_flaky: false,
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            rigs: BTreeMap::new(),
+            router_rig: None,
+            is_asynchronous: false,
+            token_file: None,
         }
     }
 
+    /// A client of the first router.
     pub fn client(&self) -> &Client {
-        &self.client
+        self.routers[0].client()
+    }
+
+    /// A client of each router.
+    pub fn clients(&self) -> Vec<Client> {
+        self.routers.iter().map(|it| it.client().clone()).collect()
+    }
+
+    pub fn router(&self, router_idx: usize) -> &Router {
+        &self.routers[router_idx]
+    }
+
+    /// What a router has logged.
+    pub fn router_log(&self, router_idx: usize) -> String {
+        let log = self.data.log(self.routers[router_idx].id());
+        std::fs::read_to_string(log).expect("a router has a log")
+    }
+
+    /// Waits until every worker takes invocations from every router.
+    pub async fn all_in_service(&self) {
+        for router in &self.routers {
+            let client = router.client();
+            eventually(async || client.n_in_service().await == self.workers.len()).await;
+        }
+    }
+
+    /// Ends all workers in order and starts them again: models stay on their disks, none in memory.
+    pub async fn restart_workers(&self) {
+        for worker in &self.workers {
+            worker.stop().await;
+        }
+        for worker in &self.workers {
+            worker.restart().await;
+        }
+        self.all_in_service().await;
+    }
+
+    /// How many artifacts are on the workers' disks for good.
+    pub fn n_on_disk(&self) -> usize {
+        let folders = (0..self.workers.len()).map(|idx| self.cache_folder(idx).join("artifacts"));
+        let artifacts =
+            folders.flat_map(|it| std::fs::read_dir(it).into_iter().flatten().flatten());
+        artifacts.filter(|it| it.path().join("record.json").exists()).count()
     }
 
     /// Makes the store fail for the workers. Ask the builder for a flaky store first.
@@ -166,6 +327,20 @@ impl Cluster {
     /// Where a worker keeps its artifacts.
     pub fn cache_folder(&self, worker_idx: usize) -> PathBuf {
         self.data.cache(self.workers[worker_idx].id())
+    }
+
+    /// What has come of asynchronous invocations: how many outputs there are.
+    pub fn outputs(&self) -> usize {
+        let outputs = std::fs::read_dir(self.data.store().join(BUCKET).join("out"));
+        outputs.into_iter().flatten().flatten().filter(|it| is_output(&it.path())).count()
+    }
+
+    /// What router and workers have logged.
+    pub fn logs(&self) -> String {
+        let routers = self.routers.iter().map(Router::id);
+        let names = self.workers.iter().map(Worker::id).chain(routers);
+        let logs = names.map(|it| std::fs::read_to_string(self.data.log(it)));
+        logs.map(|it| it.expect("every process has a log")).collect()
     }
 
     /// What a worker has logged.
@@ -204,7 +379,7 @@ impl Cluster {
         let mut sum = 0.0;
         for worker in &self.workers {
             if worker.pid().await.is_some() {
-                sum += self.client.metric(&worker.url().await, name).await;
+                sum += self.client().metric(&worker.url().await, name).await;
             }
         }
         sum
@@ -214,7 +389,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let names = self.workers.iter().map(Worker::id).chain(["router", "store"]);
+            let names = self.workers.iter().map(Worker::id);
+            let names = names.chain(self.routers.iter().map(Router::id)).chain(["store"]);
             for name in names {
                 show_log(name, &self.data.log(name));
             }
@@ -222,7 +398,12 @@ impl Drop for Cluster {
     }
 }
 
-fn show_log(name: &str, path: &Path) {
+/// The store writes under another name until an object is whole.
+fn is_output(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "out")
+}
+
+pub(crate) fn show_log(name: &str, path: &Path) {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let end = &lines[lines.len().saturating_sub(MAX_LOG_LINES)..];
@@ -230,12 +411,19 @@ fn show_log(name: &str, path: &Path) {
     let _ = writeln!(std::io::stderr(), "--- {name}\n{}", end.join("\n"));
 }
 
+fn rigged(spec: ChildSpec, rig: Option<&Rig>) -> ChildSpec {
+    match rig {
+        Some(rig) => rig.apply(spec),
+        None => spec,
+    }
+}
+
 fn with(mut spec: ChildSpec, flags: &[String]) -> ChildSpec {
     spec.args.extend(flags.iter().map(Into::into));
     spec
 }
 
-async fn start(spec: &ChildSpec) -> (Child, String) {
+pub(crate) async fn start(spec: &ChildSpec) -> (Child, String) {
     let mut child = Child::start(spec).unwrap_or_else(|error| panic!("{error}"));
     let address = child.address().await.unwrap_or_else(|error| panic!("{error}"));
     (child, format!("http://{address}"))

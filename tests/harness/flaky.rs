@@ -1,5 +1,7 @@
 //! A store that misbehaves: a proxy before the real one that fails as it is told.
 
+use rand::RngExt as _;
+use std::net::IpAddr;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
     net::{TcpListener, TcpStream},
@@ -17,6 +19,10 @@ pub enum Fault {
     Stall,
     /// Answers end after this many bytes, head included.
     CutAfter(u64),
+    /// As many of a hundred requests, picked at random, are answered 503.
+    Sometimes(u32),
+    /// Connections are closed as they come.
+    Gone,
 }
 
 /// The proxy. It ends when it is dropped.
@@ -29,9 +35,9 @@ pub struct FlakyStore {
 
 impl FlakyStore {
     /// Starts a proxy before the store at `url`, without a fault.
-    pub async fn start(url: &str) -> Self {
+    pub async fn start(url: &str, host: IpAddr) -> Self {
         let store = url.trim_start_matches("http://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let listener = TcpListener::bind((host, 0)).await.expect("the host has a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (fault, faults) = watch::channel(Fault::None);
         let task = tokio::spawn(async move {
@@ -74,9 +80,10 @@ async fn serve(mut client: TcpStream, store: &str, fault: Fault) -> std::io::Res
             if client.read(&mut [0; 16_384]).await? == 0 {
                 return Ok(());
             }
-            let answer = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            client.write_all(answer).await
+            client.write_all(&error("500 Internal Server Error")).await
         }
+        Fault::Sometimes(percent) => sometimes(client, store, percent).await,
+        Fault::Gone => Ok(()),
         Fault::Stall => {
             // Until the client gives up.
             while client.read(&mut [0; 16_384]).await? > 0 {}
@@ -95,4 +102,29 @@ async fn serve(mut client: TcpStream, store: &str, fault: Fault) -> std::io::Res
             Ok(())
         }
     }
+}
+
+/// Serves one request, whose answer is an error now and then. Requests have no body: workers only
+/// read from their store.
+async fn sometimes(mut client: TcpStream, store: &str, percent: u32) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if client.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+    }
+    if rand::rng().random_range(0..100) < percent {
+        return client.write_all(&error("503 Service Unavailable")).await;
+    }
+    // One request a connection: so the end of its answer can be seen.
+    head.truncate(head.len() - 2);
+    head.extend_from_slice(b"connection: close\r\n\r\n");
+    let mut upstream = TcpStream::connect(store).await?;
+    upstream.write_all(&head).await?;
+    copy(&mut upstream, &mut client).await?;
+    Ok(())
+}
+
+fn error(status: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").into_bytes()
 }

@@ -36,6 +36,11 @@ impl Worker {
         format!("http://{}", self.running.lock().await.address)
     }
 
+    /// Where it listens.
+    pub async fn address(&self) -> SocketAddr {
+        self.running.lock().await.address
+    }
+
     pub async fn pid(&self) -> Option<u32> {
         self.running.lock().await.child.pid()
     }
@@ -48,6 +53,16 @@ impl Worker {
     /// Kills it without warning (SIGKILL).
     pub async fn kill(&self) {
         self.running.lock().await.child.kill().await;
+    }
+
+    /// Stops it where it is, with all that it holds (SIGSTOP).
+    pub async fn freeze(&self) {
+        processes::freeze(self.pid().await.expect("it runs"));
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub async fn thaw(&self) {
+        processes::thaw(self.pid().await.expect("it runs"));
     }
 
     /// Asks it to finish and end (SIGTERM).

@@ -79,6 +79,16 @@ pub fn terminate(pid: u32) {
     send(pid, Signal::Term);
 }
 
+/// Stops a process where it is, with all that it holds (SIGSTOP).
+pub fn freeze(pid: u32) {
+    send(pid, Signal::Stop);
+}
+
+/// Lets a stopped process go on (SIGCONT).
+pub fn thaw(pid: u32) {
+    send(pid, Signal::Continue);
+}
+
 fn send(pid: u32, signal: Signal) {
     let all = all();
     // If there is none any more, that is what was wanted.

@@ -13,7 +13,7 @@ class Pool(OneUrl, Cluster):
         super().__init__(url=url, router=router)
 
     def start_all(self):
-        store = "http://" + self.start("manifold", "store", "--listen", "127.0.0.1:0", "--root", self.folder / "store")
+        store = "http://" + self.start("manifold", "store", "--listen", "127.0.0.1:0", "--data", self.folder / "store")
         self.flags["manifold-router"] += ["--local-store", store, "--s3-endpoint", store, "--s3-region", "us-east-1"]
         self.flags["manifold-worker"] += ["--s3-endpoint", store, "--s3-region", "us-east-1"]
         keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}

@@ -17,20 +17,29 @@ use crate::{
         unpack::Limits,
     },
     compute::{Compute, ComputeLimits},
-    config::Config,
+    config::{Config, MembershipConfig},
     contract::ContractModels,
+    discovery::Discovery,
     http::{self, Bodies, Face},
+    lifecycle::Lifecycle,
     memory::probe::{Machine, MemoryProbe as _},
     metrics::Metrics,
-    policy::budget,
+    policy::{budget, handover},
+    router_client::RouterClient,
     runtime::{Runtimes, prepare_thread},
 };
 use actix_web::{App as Application, HttpServer, dev::Server};
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
-use shared::{address_file, id::InstanceId, shutdown};
+use shared::{
+    address_file,
+    id::InstanceId,
+    shutdown::{Request, Signals},
+    token::TokenFile,
+};
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     env,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
@@ -70,11 +79,14 @@ pub struct App {
     cache: ModelCache,
     compute: Arc<Compute>,
     face: Face,
+    token_file: Option<TokenFile>,
 }
 
 impl App {
     /// Binds and builds every part but those that make the worker known.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let token_file = config.access.cluster_token_file.as_deref();
+        let token_file = token_file.map(TokenFile::read).transpose()?;
         let listener = TcpListener::bind(config.address())
             .with_context(|| format!("cannot listen on {}", config.address()))?;
         let address = listener.local_addr()?;
@@ -92,12 +104,13 @@ impl App {
             metrics,
             registry: Arc::new(registry),
             bodies: Bodies::new(config.http.max_body_bytes, config.http.body_budget),
+            token: token_file.as_ref().map(TokenFile::token),
             config: config.http.clone(),
             serves_by_address: config.serves_by_address(),
             is_draining: Arc::new(AtomicBool::new(false)),
             n_in_flight: Arc::new(AtomicUsize::new(0)),
         };
-        Ok(Self { config, listener, address, instance, cache, compute, face })
+        Ok(Self { config, listener, address, instance, cache, compute, face, token_file })
     }
 
     /// Where it listens: the port that the system chose, if it was asked to.
@@ -107,44 +120,85 @@ impl App {
 
     /// Serves until a signal comes or the instance breaks; then drains.
     pub async fn run(self) -> anyhow::Result<()> {
+        let mut signals = Signals::listen()?;
         let server = serve(&self.face, self.listener, n_slots(&self.config))?;
         let handle = server.handle();
         let server = tokio::spawn(server);
-        let heartbeat = Heartbeat::spawn(
-            HeartbeatParts {
-                routers: self.config.membership.routers.clone(),
-                instance: instance_id(&self.config, self.address),
-                fleet: self.config.membership.fleet.clone(),
-                address: self.config.advertised(self.address.port()),
-                boot_id: uuid::Uuid::new_v4().to_string(),
-                n_slots: n_slots(&self.config),
-                cache: self.cache.clone(),
-            },
-            self.instance.supervisor(),
-        )
-        .await?;
+        let instance = instance_id(&self.config, self.address);
+        let (mut discovery, found) = Discovery::start(&self.config.membership, &instance);
+        let routers = RouterClient::new(found.routers.clone(), self.face.token.clone())?;
+        let heartbeat = HeartbeatParts {
+            routers: found.routers,
+            registered: found.registered,
+            instance,
+            fleet: self.config.membership.fleet.clone(),
+            address: self.config.advertised(self.address.port()),
+            boot_id: uuid::Uuid::new_v4().to_string(),
+            n_slots: n_slots(&self.config),
+            cache: self.cache.clone(),
+            token: self.face.token.clone(),
+        };
+        let heartbeat = Heartbeat::spawn(heartbeat, self.instance.supervisor()).await?;
         info!(address = %self.address, "listening");
         if let Some(file) = &self.config.address_file {
             let written = address_file::write(file, self.address);
             written.with_context(|| format!("cannot write the address file {}", file.display()))?;
         }
-        let max_compute = Duration::from_secs(self.config.models.max_compute_s);
-        tokio::select! {
-            signal = shutdown::requested() => info!(signal = signal?, "draining"),
-            () = self.instance.broken() => anyhow::bail!("an actor died; see the log above"),
-            () = stuck(&self.compute, max_compute) => anyhow::bail!(
-                "a model has held a compute slot for {max_compute:?} and cannot be stopped"
-            ),
-        }
-        // Routers first: until they know, what they send is still served.
-        heartbeat.leave().await;
-        self.face.is_draining.store(true, Ordering::SeqCst);
+        let lifecycle = Lifecycle { heartbeat, cache: self.cache, routers };
         let patience = Duration::from_secs(self.config.http.drain_timeout_s);
+        let drained_at = tokio::select! {
+            broken = broken(&self.instance, &self.compute, &self.config) => match broken? {},
+            never = TokenFile::keep_current(self.token_file) => match never {},
+            drained_at = live(&lifecycle, &mut signals, &self.config.membership, patience) => drained_at,
+        };
+        // Routers first: until they know, what they send is still served.
+        lifecycle.heartbeat.leave().await;
+        discovery.leave().await;
+        self.face.is_draining.store(true, Ordering::SeqCst);
         // What is answered is still to be written.
-        handle.stop(drain(&self.face, patience).await).await;
+        handle.stop(drain(&self.face, drained_at).await).await;
         server.await??;
         info!("stopped");
         Ok(())
+    }
+}
+
+/// Joins, serves until a signal comes, and hands over what it has. Returns until when what was accepted
+/// may be finished.
+async fn live(
+    lifecycle: &Lifecycle,
+    signals: &mut Signals,
+    config: &MembershipConfig,
+    patience: Duration,
+) -> Instant {
+    let request = tokio::select! {
+        request = signals.next() => request,
+        never = lifecycle.join(Duration::from_secs(config.join_timeout_s)) => match never {},
+    };
+    info!(?request, "draining");
+    let drained_at = Instant::now() + patience;
+    // Whoever types Ctrl-C waits for the end.
+    if request == Request::Terminate {
+        tokio::select! {
+            () = lifecycle.hand_over(handover::time_of(patience)) => {}
+            again = signals.next() => info!(request = ?again, "no more models are handed over"),
+        }
+    }
+    drained_at
+}
+
+/// Returns when the process cannot go on.
+async fn broken(
+    instance: &Instance,
+    compute: &Compute,
+    config: &Config,
+) -> anyhow::Result<Infallible> {
+    let max_compute = Duration::from_secs(config.models.max_compute_s);
+    tokio::select! {
+        () = instance.broken() => anyhow::bail!("an actor died; see the log above"),
+        () = stuck(compute, max_compute) => anyhow::bail!(
+            "a model has held a compute slot for {max_compute:?} and cannot be stopped"
+        ),
     }
 }
 
@@ -218,8 +272,7 @@ fn serve(face: &Face, listener: TcpListener, n_threads: usize) -> std::io::Resul
 }
 
 /// Waits until everything accepted is answered, and says whether it was before the time was over.
-async fn drain(face: &Face, patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
+async fn drain(face: &Face, deadline: Instant) -> bool {
     while face.n_in_flight.load(Ordering::SeqCst) > 0 {
         if Instant::now() >= deadline {
             let n_in_flight = face.n_in_flight.load(Ordering::SeqCst);

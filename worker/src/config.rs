@@ -1,8 +1,13 @@
 //! Every flag of the worker.
 
+mod cluster;
+
+pub use cluster::ClusterConfig;
+
 use actix_web::http::Uri;
 use clap::{Parser, value_parser};
 use shared::{
+    etcd::AccessError,
     id::{FleetId, InstanceId},
     telemetry::LogFormat,
 };
@@ -61,7 +66,8 @@ pub struct Config {
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct MembershipConfig {
-    /// The instance's name; the same after a restart. Without it: one made from the bound port.
+    /// The instance's name; the same after a restart. Without it: one made from the bound port, or
+    /// the host's name where it is bound to every interface.
     #[arg(long, env = "WORKER_INSTANCE_ID")]
     pub instance_id: Option<InstanceId>,
 
@@ -74,14 +80,41 @@ pub struct MembershipConfig {
     #[arg(long = "router", env = "WORKER_ROUTERS", value_delimiter = ',')]
     pub routers: Vec<String>,
 
+    /// Seconds that a new instance loads what will be its share before it takes invocations; 0: it
+    /// takes them at once. In 30 s come a hundred models or so; the rest is loaded when it is invoked.
+    #[arg(long, env = "WORKER_JOIN_TIMEOUT_S", default_value_t = 30, value_parser = value_parser!(u64).range(SECONDS))]
+    pub join_timeout_s: u64,
+
+    /// A name behind which routers are, `name:port`, resolved every 5 s: a headless service of
+    /// Kubernetes.
+    #[arg(long, env = "WORKER_ROUTER_DNS")]
+    pub router_dns: Option<String>,
+
+    #[command(flatten)]
+    pub cluster: ClusterConfig,
+
     /// The address at which routers reach this worker, if it is not the one that it is bound to.
+    /// Without it, and bound to every interface: the one from which it reaches its routers,
+    /// or where it looks for them.
     #[arg(long, env = "WORKER_ADVERTISE")]
     pub advertise: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct AccessConfig {
-    /// Serves `POST /invocations` by artifact address although not bound to loopback.
+    /// File with the cluster's token, readable by its owner alone: everything but `/ping` is then for
+    /// those who show it, and routers are shown it. One token a line, all of which are accepted and the
+    /// first is sent. Read again when it changes.
+    #[arg(long, env = "WORKER_CLUSTER_TOKEN_FILE")]
+    pub cluster_token_file: Option<PathBuf>,
+
+    /// Without a cluster token, serves the container contract beyond loopback although anybody there
+    /// may load and invoke models. With `--sagemaker-bind-to-port` the platform sees to that.
+    #[arg(long, env = "WORKER_ALLOW_UNAUTHENTICATED")]
+    pub allow_unauthenticated: bool,
+
+    /// Without a cluster token, serves `POST /invocations` by artifact address, too, although anybody
+    /// beyond loopback may then ask for any model.
     #[arg(long, env = "WORKER_ALLOW_INVOCATIONS_BY_ADDRESS")]
     pub allow_invocations_by_address: bool,
 
@@ -165,21 +198,30 @@ pub struct HttpConfig {
     #[arg(long, env = "WORKER_LOAD_TIMEOUT_S", default_value_t = 360, value_parser = value_parser!(u64).range(SECONDS))]
     pub load_timeout_s: u64,
 
-    /// Seconds to finish what was accepted after SIGTERM: SageMaker kills after 30.
+    /// Seconds to hand over models and to finish what was accepted after SIGTERM: SageMaker kills after
+    /// 30. At most a third of them is for handing over.
     #[arg(long, env = "WORKER_DRAIN_TIMEOUT_S", default_value_t = 25, value_parser = value_parser!(u64).range(SECONDS))]
     pub drain_timeout_s: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum InvalidConfig {
     #[error("--bind and --sagemaker-bind-to-port exclude each other")]
     TwoAddresses,
     #[error(
-        "--allow-invocations-by-address on {0} needs --allow-bucket or --file-root: name where artifacts may come from"
+        "{0} is not loopback: name where artifacts may come from, with --allow-bucket or --file-root"
     )]
     OpenToAll(SocketAddr),
+    #[error(
+        "--bind {0} is not loopback: anybody there could load and invoke models; add --cluster-token-file, or --allow-unauthenticated"
+    )]
+    Unauthenticated(SocketAddr),
     #[error("routers cannot reach a worker at {0}: name its address with --advertise")]
     NoAddress(SocketAddr),
+    #[error("--router-dns `{0}` is not `name:port`")]
+    BadName(String),
+    #[error(transparent)]
+    Cluster(#[from] AccessError),
     #[error("--router `{0}` is not `http://host:port`")]
     BadRouter(String),
     #[error("--body-budget must be at least --max-body-bytes")]
@@ -195,7 +237,17 @@ impl Config {
         if self.sagemaker_bind_to_port.is_some() {
             self.access.file_roots.push(PathBuf::from(SAGEMAKER_MODELS));
         }
-        if !self.membership.routers.is_empty() && self.advertised(0).ip().is_unspecified() {
+        let MembershipConfig { routers, router_dns, cluster, .. } = &self.membership;
+        cluster.validate()?;
+        let is_name = |it: &&String| {
+            let parts = it.rsplit_once(':');
+            parts.is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
+        };
+        if let Some(name) = router_dns.as_ref().filter(|name| !is_name(name)) {
+            return Err(InvalidConfig::BadName(name.clone()));
+        }
+        let has_routers = !routers.is_empty() || cluster.cluster.is_some() || router_dns.is_some();
+        if has_routers && self.advertised(0).ip().is_unspecified() {
             return Err(InvalidConfig::NoAddress(self.address()));
         }
         let is_router = |url: &&String| url.parse().is_ok_and(|it: Uri| it.scheme_str().is_some());
@@ -205,12 +257,27 @@ impl Config {
         if self.http.body_budget < self.http.max_body_bytes {
             return Err(InvalidConfig::SmallBodyBudget);
         }
-        let AccessConfig { allow_invocations_by_address, allow_buckets, file_roots } = &self.access;
-        let names_no_place = allow_buckets.is_empty() && file_roots.is_empty();
-        if *allow_invocations_by_address && !self.is_loopback() && names_no_place {
+        self.check_reach()?;
+        Ok(self)
+    }
+
+    /// Checks that nothing is open to strangers that nobody has asked for.
+    fn check_reach(&self) -> Result<(), InvalidConfig> {
+        if self.is_loopback() {
+            return Ok(());
+        }
+        let AccessConfig { cluster_token_file, allow_unauthenticated, .. } = &self.access;
+        let AccessConfig { allow_invocations_by_address, allow_buckets, file_roots, .. } =
+            &self.access;
+        let is_wanted = *allow_unauthenticated || *allow_invocations_by_address;
+        // SageMaker's platform alone reaches its containers, and knows no token.
+        if cluster_token_file.is_none() && self.sagemaker_bind_to_port.is_none() && !is_wanted {
+            return Err(InvalidConfig::Unauthenticated(self.address()));
+        }
+        if self.serves_by_address() && allow_buckets.is_empty() && file_roots.is_empty() {
             return Err(InvalidConfig::OpenToAll(self.address()));
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Where to listen.
@@ -234,7 +301,9 @@ impl Config {
 
     /// Whether `POST /invocations` may name any artifact.
     pub fn serves_by_address(&self) -> bool {
-        self.is_loopback() || self.access.allow_invocations_by_address
+        self.is_loopback()
+            || self.access.cluster_token_file.is_some()
+            || self.access.allow_invocations_by_address
     }
 
     /// The buckets that artifacts may come from; `None` means any.
@@ -279,8 +348,24 @@ mod tests {
     }
 
     #[test]
+    fn binding_beyond_loopback_needs_a_token_or_a_word() {
+        let bound = ["--bind", "0.0.0.0:1", "--allow-bucket", "models"];
+        let with = |flags: &[&str]| config(&[&bound[..], flags].concat());
+        let error = with(&[]).unwrap_err().to_string();
+        assert!(error.contains("add --cluster-token-file, or --allow-unauthenticated"), "{error}");
+        assert!(with(&["--cluster-token-file", "token"]).unwrap().serves_by_address());
+        assert!(!with(&["--allow-unauthenticated"]).unwrap().serves_by_address());
+        assert!(with(&["--allow-invocations-by-address"]).unwrap().serves_by_address());
+        // With a token, too, it is said where artifacts may come from.
+        let nowhere = config(&["--bind", "0.0.0.0:1", "--cluster-token-file", "token"]);
+        assert!(matches!(nowhere, Err(InvalidConfig::OpenToAll(_))));
+        assert!(config(&["--bind", "[::1]:1"]).is_ok());
+    }
+
+    #[test]
     fn a_worker_that_routers_cannot_reach_is_told_so() {
-        let everywhere = ["--bind", "0.0.0.0:1", "--router", "http://10.0.0.1:8080"];
+        let everywhere =
+            ["--bind", "0.0.0.0:1", "--allow-unauthenticated", "--router", "http://10.0.0.1:8080"];
         let error = config(&everywhere).unwrap_err();
         assert!(matches!(error, InvalidConfig::NoAddress(_)), "{error}");
         let named = [&everywhere[..], &["--advertise", "10.0.0.2:1"]].concat();
@@ -291,9 +376,20 @@ mod tests {
     }
 
     #[test]
+    fn what_finds_routers_must_make_sense() {
+        assert!(config(&["--cluster", "etcd://etcd", "--router-dns", "routers:8080"]).is_ok());
+        let error = config(&["--router-dns", "routers"]).unwrap_err().to_string();
+        assert_eq!(error, "--router-dns `routers` is not `name:port`");
+        let error = config(&["--cluster", "etcds://etcd:2379"]).unwrap_err().to_string();
+        assert!(error.starts_with("etcds:// needs --cluster-ca"), "{error}");
+        let nowhere = config(&["--bind", "0.0.0.0:1", "--cluster", "etcd://etcd"]);
+        assert!(matches!(nowhere, Err(InvalidConfig::NoAddress(_))));
+    }
+
+    #[test]
     fn two_addresses_are_refused() {
         let both = ["--bind", "127.0.0.1:1", "--sagemaker-bind-to-port", "2"];
-        assert_eq!(config(&both).unwrap_err(), InvalidConfig::TwoAddresses);
+        assert!(matches!(config(&both), Err(InvalidConfig::TwoAddresses)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod error;
 mod health;
 mod invocations;
 mod operator;
+mod warm;
 
 pub use body::Bodies;
 
@@ -14,10 +15,16 @@ use crate::{
     config::HttpConfig,
     contract::ContractModels,
     metrics::Metrics,
+    trust,
 };
-use actix_web::{HttpResponse, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    guard::fn_guard,
+    http::header::{HeaderValue, WWW_AUTHENTICATE},
+    web,
+};
 use prometheus_client::registry::Registry;
-use shared::api::error::ErrorKind;
+use shared::{api::error::ErrorKind, token::ClusterToken};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize},
@@ -34,6 +41,8 @@ pub struct Face {
     pub registry: Arc<Registry>,
     pub config: HttpConfig,
     pub bodies: Bodies,
+    /// What callers must show; `None`: they need not.
+    pub token: Option<ClusterToken>,
     /// Whether `POST /invocations` may name any artifact.
     pub serves_by_address: bool,
     /// Set when the instance takes nothing new.
@@ -44,9 +53,14 @@ pub struct Face {
 
 /// Adds the routes of one worker to an actix-web application.
 pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
-    app.app_data(web::Data::new(face.clone()))
-        .route("/ping", web::get().to(health::ping))
-        .route("/metrics", web::get().to(health::metrics))
+    app.app_data(web::Data::new(face.clone())).route("/ping", web::get().to(health::ping));
+    if let Some(token) = face.token.clone() {
+        // Before every other route, so that none is forgotten.
+        let of_strangers =
+            web::scope("").guard(fn_guard(move |ctx| trust::is_stranger(&token, ctx)));
+        app.service(of_strangers.default_service(web::to(stranger)));
+    }
+    app.route("/metrics", web::get().to(health::metrics))
         .route("/invocations", web::post().to(invocations::by_address))
         .service(
             web::resource("/models")
@@ -63,7 +77,13 @@ pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
         .route("/models/{name}/invoke", web::post().to(invocations::by_name))
         .service(
             web::resource("/manifold/v1/models")
+                .get(operator::list)
                 .delete(operator::unload_prefix)
+                .default_service(web::to(method_not_allowed)),
+        )
+        .service(
+            web::resource("/manifold/v1/warm")
+                .post(warm::warm)
                 .default_service(web::to(method_not_allowed)),
         )
         .service(
@@ -72,6 +92,13 @@ pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
                 .default_service(web::to(method_not_allowed)),
         )
         .default_service(web::to(not_found));
+}
+
+async fn stranger(request: HttpRequest) -> HttpResponse {
+    let fault = trust::presented(request.headers()).fault();
+    let mut response = error::response(ErrorKind::Untrusted, &fault.to_string());
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 async fn not_found() -> HttpResponse {

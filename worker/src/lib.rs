@@ -4,13 +4,19 @@
 
 pub mod app;
 pub mod config;
+pub mod whereabouts;
 pub mod http;
+pub mod lifecycle;
+pub mod router_client;
+pub mod trust;
 pub mod contract;
 pub mod actors;
 pub mod lease;
+pub mod busy;
 pub mod compute;
 pub mod artifact;
 pub mod runtime;
 pub mod policy;
 pub mod memory;
+pub mod discovery;
 pub mod metrics;

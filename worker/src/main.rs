@@ -7,14 +7,14 @@ use clap::{
 use shared::shutdown;
 use std::process::ExitCode;
 use tracing::{error, info};
-use worker::{app::App, config::Config};
+use worker::{app::App, config::Config, whereabouts};
 
 /// `EX_USAGE` of sysexits.h: the command line is at fault, not the machine.
 const BAD_CONFIG: u8 = 64;
 
 #[tokio::main] // ractor wants several threads; actix-web brings its own beside them
 async fn main() -> ExitCode {
-    let config = match Config::try_parse().map(Config::validate) {
+    let config = match Config::try_parse().map(|it| whereabouts::fill_in(it).validate()) {
         Ok(Ok(config)) => config,
         Ok(Err(error)) => return bad_config(&error.to_string()),
         Err(help) if [DisplayHelp, DisplayVersion].contains(&help.kind()) => help.exit(),

@@ -2,6 +2,7 @@
 
 use crate::actors::model_cache::{Reason, Revalidation};
 use prometheus_client::{
+    encoding::EncodeLabelValue,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
@@ -52,6 +53,15 @@ impl Default for LoadHistogram {
     }
 }
 
+/// What came of warming a model; a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Warmed {
+    Loaded,
+    /// It was resident already.
+    Resident,
+    Failed,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct CacheMetrics {
     pub hits: Counter,
@@ -63,6 +73,7 @@ pub struct CacheMetrics {
     pub died_replicas: Counter,
     pub evictions: Family<[(&'static str, Reason); 1], Counter>,
     pub revalidations: Family<[(&'static str, Revalidation); 1], Counter>,
+    pub warms: Family<[(&'static str, Warmed); 1], Counter>,
     pub budget_bytes: Gauge,
 }
 
@@ -87,6 +98,8 @@ impl CacheMetrics {
         registry.register("evictions", help, self.evictions.clone());
         let help = "Times that a store was asked whether a resident model is current, by outcome";
         registry.register("revalidations", help, self.revalidations.clone());
+        let help = "Models that a router wanted warm, by outcome";
+        registry.register("warms", help, self.warms.clone());
         let help = "Memory that models may take";
         registry.register_with_unit("budget", help, Unit::Bytes, self.budget_bytes.clone());
     }

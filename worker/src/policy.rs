@@ -4,3 +4,6 @@ pub mod disk;
 pub mod eviction;
 pub mod budget;
 pub mod freshness;
+pub mod heat;
+pub mod handover;
+pub mod routers;

@@ -43,8 +43,9 @@ use tokio::{
     time::sleep,
 };
 
-/// A worker that drains finishes what it accepted: an invocation takes 60 s at most.
-const DRAIN_GRACE: Duration = Duration::from_secs(65);
+/// A worker that drains hands its models over, for 30 s at most, and finishes what it accepted: an
+/// invocation takes 60 s at most.
+const DRAIN_GRACE: Duration = Duration::from_secs(95);
 
 /// After a router that could not be asked: it is being started again.
 const RETRY: Duration = Duration::from_millis(200);

@@ -12,6 +12,7 @@ use crate::{
     signing::Key,
     supervise::Supervised,
 };
+use shared::token::TokenFile;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
@@ -39,7 +40,7 @@ pub(super) struct Started {
 impl Launched {
     /// Starts both and returns a client of the router.
     pub(super) async fn bring_up(&mut self, plan: &ClusterPlan) -> Result<Client, ClusterError> {
-        let processes = Processes { binaries: plan.binaries.clone(), data: plan.data.clone() };
+        let processes = plan.processes();
         let store_url = self.start_store(&processes).await?;
         self.start_router(&processes, &store_url, plan).await
     }
@@ -76,7 +77,8 @@ impl Launched {
         router.spec = router_spec(router.address);
         let url = reachable_url(router.address);
         step.done(&format!("router on {url}"));
-        Ok(Client::new(&url).signing_with(plan.key.clone()))
+        let token = plan.token_file.as_ref().map(TokenFile::token);
+        Ok(Client::new(&url).signing_with(plan.key.clone()).showing(token))
     }
 
     /// Kills what was started, and returns when nothing of it is left.

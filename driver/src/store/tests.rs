@@ -27,7 +27,8 @@ impl Store {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let args = StoreArgs {
             listen,
-            root: root.path().join("store"),
+            data: root.path().join("store"),
+            allow_unauthenticated: false,
             address_file: None,
             exit_with_parent: false,
         };
@@ -230,12 +231,25 @@ async fn keys_are_listed_as_they_are_with_their_etags() {
 }
 
 #[tokio::test]
-async fn store_listens_on_loopback_alone() {
+async fn store_listens_beyond_loopback_only_where_it_is_told_to() {
+    let data = tempfile::tempdir().unwrap();
     let args = StoreArgs {
         listen: "0.0.0.0:0".parse().unwrap(),
-        root: "/nowhere".into(),
-        address_file: None,
+        data: data.path().join("store"),
+        address_file: Some(data.path().join("address")),
+        allow_unauthenticated: false,
         exit_with_parent: false,
     };
-    assert!(matches!(super::run(args).await, Err(super::StoreError::NotLoopback(_))));
+    let refused = super::run(args.clone()).await;
+    assert!(matches!(refused, Err(super::StoreError::NotLoopback(_))));
+    assert!(!args.data.exists());
+
+    let address_file = args.address_file.clone().unwrap();
+    let told = StoreArgs { allow_unauthenticated: true, ..args };
+    let store = tokio::spawn(super::run(told));
+    while !address_file.exists() {
+        assert!(!store.is_finished(), "it has ended");
+        tokio::task::yield_now().await;
+    }
+    store.abort();
 }

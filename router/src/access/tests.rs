@@ -74,7 +74,7 @@ fn the_face_follows_from_credentials_and_listeners() {
 #[test]
 fn what_cannot_be_read_at_the_start_is_an_error() {
     let missing = read(&["--credentials", "/no/such/file.toml"]).unwrap_err().to_string();
-    assert_eq!(missing, "cannot read credentials from /no/such/file.toml");
+    assert_eq!(missing, "cannot read /no/such/file.toml");
     let tls = ["--tls-cert", "/no/c.pem", "--tls-key", "/no/k.pem"];
     let flags = [&tls[..], &["--internal-listen", "127.0.0.1:0"]].concat();
     let missing = read(&flags).unwrap_err().to_string();

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::ControlConfig,
     control::catalog::{Catalog, Endpoint, EndpointStatus, Timestamp},
-    instance_client::releaser::Releaser,
+    instance_client::{bearer::Bearer, releaser::Releaser},
     policy::deployment::{self, Patience, Provision, Seen, Step},
 };
 use actix::prelude::*;
@@ -40,7 +40,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, warn};
 use xxhash_rust::xxh3::xxh3_64;
@@ -50,6 +50,10 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long a launcher's question waits for news.
 const REPORT_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a step waits that could not be recorded: a disk that is full, or an etcd that is away, is
+/// so for a while.
+const STEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// A launcher reports twice a second; one that was silent for as long has gone.
 const REPORT_LEASE: Duration = Duration::from_secs(5);
@@ -67,11 +71,14 @@ pub struct DeploymentsParts {
     pub endpoints: Endpoints,
     pub placement: Placement,
     pub config: ControlConfig,
+    /// What we are to instances.
+    pub bearer: Bearer,
 }
 
 impl Deployments {
     pub fn start(parts: DeploymentsParts) -> Self {
         let (publish, desired) = watch::channel(Arc::default());
+        let releaser = Releaser::new(parts.bearer.clone());
         let actor = DeploymentsActor {
             parts,
             publish,
@@ -79,7 +86,7 @@ impl Deployments {
             is_launcher_silent: false,
             waiting: BTreeMap::new(),
             stepping: BTreeSet::new(),
-            releaser: Releaser::new(),
+            releaser,
         };
         Self { addr: actor.start(), desired }
     }
@@ -94,6 +101,12 @@ impl Deployments {
         let _later_then = timeout(REPORT_WAIT, changed).await;
         let desired = Arc::clone(&self.desired.borrow());
         Ok(desired)
+    }
+
+    /// Whether a fleet shall run on, as far as is known here. In a pool none is retired.
+    pub fn wants(&self, fleet: &FleetId) -> bool {
+        let desired = self.desired.borrow();
+        desired.version == 0 || desired.fleets.iter().any(|it| it.fleet == *fleet)
     }
 
     pub fn is_alive(&self) -> bool {
@@ -274,6 +287,7 @@ impl DeploymentsActor {
                 Ok(Ok(is_taken)) => is_taken,
                 Ok(Err(error)) => {
                     warn!(endpoint = %name, error = %Chain(&error), "deployment does not go on; tried again");
+                    sleep(STEP_AGAIN).await;
                     false
                 }
                 Err(_) => false,

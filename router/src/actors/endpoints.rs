@@ -1,19 +1,26 @@
 //! Step 3 of an invocation: knows the endpoints and picks the variant.
 //!
 //! It owns the control plane's catalog, too: models, configurations, endpoints. A change is decided
-//! by a plain function of [`crate::control`], written durably, published, and only then answered.
+//! by a plain function of [`crate::control`] on records that are current, written durably, published,
+//! and only then answered. If another router was faster, it is decided again.
 //!
 //! # Invariants
 //!
-//! - What was answered is on disk, and what is on disk but was not answered is whole.
+//! - What was answered is in the records, and what is there but was not answered is whole.
 //! - Catalog and routes are one snapshot: once an endpoint is described as in service, invocations
 //!   see its new variants.
-//! - This actor alone may wait: it has a thread of its own, because durable writes wait for a disk.
+//! - This actor alone may wait: it has a thread of its own, because durable writes wait for a disk or
+//!   for etcd.
+//! - What others wrote is read before anything is decided or told; where etcd cannot be asked, the last
+//!   copy is told.
+//!
+//! The handle is here, the actor itself in `endpoints/actor.rs`.
 //!
 //! # When it dies
 //!
 //! `/ping` fails and the router exits. Until then invocations go on with the last snapshot.
 
+mod actor;
 pub mod route;
 
 use super::Unavailable;
@@ -21,27 +28,27 @@ use crate::{
     async_invocations::output::AsyncOutput,
     control::{
         Context, Outcome, Request,
-        arn::ResourceKind,
-        catalog::{self, Catalog, Change, Deployment, Endpoint, Timestamp},
+        catalog::{Catalog, Endpoint, Timestamp},
         error::ControlError,
-        seed,
     },
     metrics::EndpointMetrics,
     policy::{deployment::Step, weighted},
-    records::{Records, RecordsError, catalog as recorded},
+    records::{Ledger, RecordsError, catalog as recorded},
 };
 use actix::prelude::*;
+use actor::{EndpointsActor, Operate, Refresh, Seed, Settle};
 use arc_swap::ArcSwap;
 use route::{Routes, Variant};
 use serde_json::Value;
 use shared::{
     api::endpoints as file,
     id::{EndpointName, FleetId, VariantName},
-    telemetry::Chain,
 };
 use std::{sync::Arc, time::SystemTime};
-use tokio::sync::watch;
-use tracing::{error, info};
+use tokio::{sync::watch, task::spawn_blocking, time::Instant};
+
+/// Endpoints of a file in one commit: three records each, and etcd takes 128 operations.
+const MAX_SEEDS: usize = 32;
 
 /// Knows the endpoints. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,6 +57,8 @@ pub struct Endpoints {
     published: Arc<ArcSwap<Published>>,
     changes: watch::Receiver<()>,
     config: Arc<Settings>,
+    /// Whether other routers write, too.
+    is_shared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -101,29 +110,43 @@ pub enum OperateError {
 
 impl Endpoints {
     /// Reads the records and starts the actor's thread.
-    pub fn start(
-        records: Arc<dyn Records>,
+    pub async fn start(
+        ledger: Arc<dyn Ledger>,
         config: Settings,
         metrics: EndpointMetrics,
     ) -> Result<Self, RecordsError> {
-        let catalog = Arc::new(recorded::read(&*records)?);
+        let reading = Arc::clone(&ledger);
+        let copy = spawn_blocking(move || reading.copy()).await;
+        let copy = copy.unwrap_or_else(|panic| Err(RecordsError::Storage(Arc::new(panic))))?;
+        let catalog = Arc::new(recorded::written(&Catalog::default(), copy)?);
         let routes = Routes::default().changed_to(&catalog, &metrics);
         let published = Published { catalog: Arc::clone(&catalog), routes };
         let published = Arc::new(ArcSwap::from_pointee(published));
         let (news, changes) = watch::channel(());
-        let (parts, config) = (Arc::new((news, metrics, records)), Arc::new(config));
+        let writes_of_others = ledger.news();
+        let is_shared = writes_of_others.is_some();
+        let (parts, config) = (Arc::new((news, metrics, ledger)), Arc::new(config));
         let (swap, settings) = (Arc::clone(&published), Arc::clone(&config));
         let addr = SyncArbiter::start(1, move || EndpointsActor {
             published: Arc::clone(&swap),
             parts: Arc::clone(&parts),
             config: Arc::clone(&settings),
+            refreshed_at: None,
+            is_behind: false,
         });
-        Ok(Self { addr, published, changes, config })
+        if let Some(news) = writes_of_others {
+            actix::spawn(actor::follow(addr.clone(), news));
+        }
+        Ok(Self { addr, published, changes, config, is_shared })
     }
 
     /// Does one operation of the control plane. A change is durable and visible when this returns.
     pub async fn operate(&self, call: Call) -> Result<Value, OperateError> {
         if call.request.is_read() {
+            if self.is_shared {
+                // If etcd cannot be asked, what is known is told.
+                let _ = self.addr.send(Refresh { asked_at: Instant::now() }).await;
+            }
             let outcome = call.decide(&self.catalog(), &self.config);
             return outcome.map(|outcome| outcome.output).map_err(OperateError::Refused);
         }
@@ -133,8 +156,11 @@ impl Endpoints {
 
     /// Puts the endpoints of a file there that have no record yet, in service as they are.
     pub async fn seed(&self, endpoints: Vec<file::Endpoint>) -> Result<(), OperateError> {
-        let answer = self.addr.send(Seed { endpoints }).await;
-        answer.unwrap_or(Err(Unavailable("endpoints").into()))
+        for endpoints in endpoints.chunks(MAX_SEEDS) {
+            let answer = self.addr.send(Seed { endpoints: endpoints.to_vec() }).await;
+            answer.unwrap_or(Err(Unavailable("endpoints").into()))?;
+        }
+        Ok(())
     }
 
     /// Takes a step of an endpoint's deployment, unless its record has changed since it was decided.
@@ -223,125 +249,6 @@ pub(super) fn now() -> Timestamp {
 fn new_fleet() -> FleetId {
     let id = format!("f-{}", uuid::Uuid::new_v4().simple());
     id.parse().expect("hexadecimal digits are a name")
-}
-
-// === Messages ===
-
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Value, OperateError>")]
-struct Operate {
-    call: Call,
-}
-
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), OperateError>")]
-struct Seed {
-    endpoints: Vec<file::Endpoint>,
-}
-
-#[derive(Debug, Message)]
-#[rtype(result = "Result<bool, OperateError>")]
-struct Settle {
-    decided_on: Arc<Endpoint>,
-    step: Step,
-}
-
-// === Actor ===
-
-#[derive(Debug)]
-struct EndpointsActor {
-    published: Arc<ArcSwap<Published>>,
-    parts: Arc<(watch::Sender<()>, EndpointMetrics, Arc<dyn Records>)>,
-    config: Arc<Settings>,
-}
-
-impl Actor for EndpointsActor {
-    type Context = SyncContext<Self>;
-}
-
-// === Handlers, in the order of the messages ===
-
-impl Handler<Operate> for EndpointsActor {
-    type Result = Result<Value, OperateError>;
-
-    fn handle(&mut self, Operate { call }: Operate, _: &mut Self::Context) -> Self::Result {
-        let catalog = Arc::clone(&self.published.load().catalog);
-        let outcome = call.decide(&catalog, &self.config).map_err(OperateError::Refused)?;
-        let known =
-            |it: &Deployment| catalog.endpoints.values().any(|e| e.pending.as_ref() == Some(it));
-        let pending = outcome.changes.iter().find_map(Change::pending).filter(|it| !known(it));
-        let pending = pending.cloned();
-        self.commit(&catalog, outcome.changes)?;
-        info!(operation = call.request.operation(), "control plane changed");
-        for variant in pending.into_iter().flat_map(|it| it.variants) {
-            let note = variant.note.unwrap_or_default();
-            info!(variant = %variant.name, fleet = %variant.fleet, note, "variant wanted");
-        }
-        Ok(outcome.output)
-    }
-}
-
-impl Handler<Seed> for EndpointsActor {
-    type Result = Result<(), OperateError>;
-
-    fn handle(&mut self, Seed { endpoints }: Seed, _: &mut Self::Context) -> Self::Result {
-        let catalog = Arc::clone(&self.published.load().catalog);
-        let Settings { region, account_id, .. } = &*self.config;
-        let home = seed::Home { region, account_id, now: now() };
-        let is_new = |it: &&file::Endpoint| !catalog.has(ResourceKind::Endpoint, it.name.as_str());
-        let new = endpoints.iter().filter(is_new);
-        let changes = new.flat_map(|it| seed::changes(it, &home, new_fleet));
-        // Whatever has a name already is a client's, and stays.
-        let changes = changes.filter(|it| !recorded::has(&catalog, it)).collect();
-        Ok(self.commit(&catalog, changes)?)
-    }
-}
-
-impl Handler<Settle> for EndpointsActor {
-    type Result = Result<bool, OperateError>;
-
-    fn handle(&mut self, message: Settle, _: &mut Self::Context) -> Self::Result {
-        let Settle { decided_on, step } = message;
-        let catalog = Arc::clone(&self.published.load().catalog);
-        let key = catalog::key(decided_on.name.as_str());
-        let Some(current) = catalog.endpoints.get(&key) else {
-            return Ok(false);
-        };
-        // Somebody has changed it meanwhile: the step was for another state.
-        if !Arc::ptr_eq(current, &decided_on) {
-            return Ok(false);
-        }
-        info!(endpoint = %current.name, ?step, "deployment goes on");
-        let change = match step.applied_to(current, now()) {
-            Some(endpoint) => Change::PutEndpoint(endpoint),
-            None => Change::DeleteEndpoint(key),
-        };
-        self.commit(&catalog, vec![change])?;
-        Ok(true)
-    }
-}
-
-impl EndpointsActor {
-    /// Makes changes durable, then visible.
-    fn commit(&self, catalog: &Catalog, changes: Vec<Change>) -> Result<(), RecordsError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let (news, metrics, records) = &*self.parts;
-        let writes: Vec<_> = changes.iter().map(recorded::write).collect();
-        records.commit(&writes).inspect_err(|error| {
-            error!(error = %Chain(error), "records not written; nothing was changed");
-        })?;
-        let mut catalog = catalog.clone();
-        for change in changes {
-            catalog.apply(change);
-        }
-        let catalog = Arc::new(catalog);
-        let routes = self.published.load().routes.changed_to(&catalog, metrics);
-        self.published.store(Arc::new(Published { catalog, routes }));
-        news.send_replace(());
-        Ok(())
-    }
 }
 
 #[cfg(test)]

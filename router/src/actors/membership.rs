@@ -1,39 +1,46 @@
-//! Decides which instances are in service.
+//! Decides which instances are in service: by their heartbeats, and in a cluster with etcd by their
+//! entries there, which are probed where heartbeats are missing.
 //!
 //! # Invariants
 //!
 //! - `Placement` is told of every change of who is in service, at once.
 //! - An instance under suspicion is probed by at most one probe at a time. A dead one is out
-//!   as soon as its probe fails; it comes back with its next heartbeat.
+//!   as soon as its probe fails. If it still reports, it comes back as soon as a probe succeeds: one
+//!   that reaches us may yet be out of our reach.
 //! - Whoever waits for an instance that is lost learns it from the instance itself.
 //!
 //! # When it dies
 //!
 //! `/ping` fails and the router exits. Until then the last known instances serve.
 
-use super::{
-    Unavailable,
-    placement::{InService, Placement},
-};
+mod registered;
+
+use super::{Unavailable, placement::Placement};
 use crate::{
     config::MembershipConfig,
+    group::InService,
     instance::Instance,
     instance_client::prober::{Prober, Pulse},
     metrics::{MembershipMetrics, ReasonLabel, StateLabel},
     policy::roster::{Heard, Refused, Roster},
 };
 use actix::prelude::*;
+use registered::Seen;
 use serde::Serialize;
 use shared::{
     api::membership::{Heartbeat, InstanceState, Lease},
+    etcd::members::Registered,
     id::InstanceId,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// How often leases are checked, as a part of the lease: a loss is noticed at most a tenth late.
-const TICKS_PER_LEASE: u32 = 10;
+/// How often leases are checked, as a part of the lease: a loss is noticed at most 100 ms late in 3 s.
+const TICKS_PER_LEASE: u32 = 30;
+
+/// Ticks that may be missing before this process counts as absent itself.
+const TICKS_ABSENT: u32 = 3;
 
 /// Heartbeats of the largest cluster in one burst fit.
 const MAILBOX: usize = 1024;
@@ -85,6 +92,11 @@ impl Membership {
         answer.unwrap_or(Err(Unavailable("membership").into()))
     }
 
+    /// Takes what etcd says of instances.
+    pub fn registered(&self, records: Vec<Registered>) {
+        self.addr.do_send(Seen { records });
+    }
+
     /// Removes an instance that says goodbye. Returns whether it was there.
     pub async fn goodbye(&self, instance: InstanceId) -> Result<bool, Unavailable> {
         self.addr.send(Goodbye { instance }).await.map_err(|_| Unavailable("membership"))
@@ -92,6 +104,11 @@ impl Membership {
 
     pub async fn list(&self) -> Result<Vec<InstanceReport>, Unavailable> {
         self.addr.send(List).await.map_err(|_| Unavailable("membership"))
+    }
+
+    /// Returns an instance of the roster, whether or not it takes invocations.
+    pub async fn find(&self, instance: InstanceId) -> Result<Option<Arc<Instance>>, Unavailable> {
+        self.addr.send(Find { instance }).await.map_err(|_| Unavailable("membership"))
     }
 
     /// An invocation found `instance` dead: others avoid it from now on, until a probe shows that
@@ -127,6 +144,12 @@ struct Goodbye {
 struct List;
 
 #[derive(Debug, Message)]
+#[rtype(result = "Option<Arc<Instance>>")]
+struct Find {
+    instance: InstanceId,
+}
+
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Suspected {
     instance: Arc<Instance>,
@@ -144,7 +167,7 @@ struct Probed {
 #[derive(Debug)]
 struct MembershipActor {
     roster: Roster,
-    /// Everyone on the roster, also those that drain: invocations may still wait for them.
+    /// Everyone on the roster, also those that join.
     known: InService,
     in_service: InService,
     prober: Prober,
@@ -159,7 +182,7 @@ impl Actor for MembershipActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(self.tick_interval(), |actor, _| actor.tick());
+        ctx.run_interval(self.tick_interval(), |actor, ctx| actor.tick(&ctx.address()));
     }
 }
 
@@ -168,15 +191,25 @@ impl Actor for MembershipActor {
 impl Handler<Hear> for MembershipActor {
     type Result = Result<Lease, RegisterError>;
 
-    fn handle(&mut self, Hear { heartbeat }: Hear, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Hear { heartbeat }: Hear, ctx: &mut Self::Context) -> Self::Result {
         let (instance, address) = (heartbeat.instance.clone(), heartbeat.address);
+        // A thousand instances say every second that nothing has changed.
+        let known = self.known.get(&instance).filter(|it| it.is_same_process(&heartbeat));
+        let is_as_before = known.is_some_and(|it| it.is_as_in(&heartbeat));
+        let reporter = heartbeat.clone();
         let heard = self.roster.hear(heartbeat, Instant::now());
         match heard.inspect_err(|error| warn!(%instance, %error, "heartbeat refused"))? {
             Heard::Joined => info!(%instance, %address, "instance joined"),
             Heard::Restarted => info!(%instance, %address, "instance restarted"),
-            Heard::Renewed => {}
+            Heard::Doubted { is_to_be_asked: true } => {
+                self.probe(Arc::new(Instance::new(&reporter)), ctx);
+            }
+            Heard::Renewed | Heard::Doubted { is_to_be_asked: false } => {}
         }
-        self.publish();
+        if !is_as_before {
+            self.publish();
+        }
+        self.report(&instance);
         let lease_ms = u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX);
         Ok(Lease { lease_ms })
     }
@@ -186,7 +219,7 @@ impl Handler<Goodbye> for MembershipActor {
     type Result = bool;
 
     fn handle(&mut self, Goodbye { instance }: Goodbye, _: &mut Self::Context) -> bool {
-        let was_there = self.roster.remove(&instance).is_some();
+        let was_there = self.roster.leave(&instance).is_some();
         if was_there {
             info!(%instance, "instance said goodbye");
             self.publish();
@@ -210,18 +243,19 @@ impl Handler<List> for MembershipActor {
     }
 }
 
+impl Handler<Find> for MembershipActor {
+    type Result = Option<Arc<Instance>>;
+
+    fn handle(&mut self, Find { instance }: Find, _: &mut Self::Context) -> Self::Result {
+        self.known.get(&instance).map(Arc::clone)
+    }
+}
+
 impl Handler<Suspected> for MembershipActor {
     type Result = ();
 
     fn handle(&mut self, Suspected { instance }: Suspected, ctx: &mut Self::Context) {
-        let (prober, address) = (self.prober.clone(), instance.address);
-        let probe = actix::spawn(async move { prober.feel(address).await });
-        let myself = ctx.address();
-        actix::spawn(async move {
-            // A probe that panicked shows no life either.
-            let pulse = probe.await.unwrap_or(Pulse::Dead);
-            myself.do_send(Probed { instance, pulse });
-        });
+        self.probe(instance, ctx);
     }
 }
 
@@ -232,6 +266,13 @@ impl Handler<Probed> for MembershipActor {
         if pulse == Pulse::Unknown {
             warn!(instance = %instance.id, "no socket left to probe a suspect");
         }
+        let is_alive = pulse == Pulse::Alive;
+        if self.roster.answered(&instance.id, instance.boot_id(), is_alive)
+            == Some(Ok(Heard::Joined))
+        {
+            info!(instance = %instance.id, address = %instance.address, "instance answers again");
+            self.publish();
+        }
         if pulse != Pulse::Dead {
             instance.clear();
             return;
@@ -240,7 +281,7 @@ impl Handler<Probed> for MembershipActor {
         // It may have restarted or left meanwhile: then this verdict is about nobody.
         let member = self.roster.get(&instance.id);
         if member.is_some_and(|member| instance.is_same_process(&member.heartbeat)) {
-            self.roster.remove(&instance.id);
+            self.roster.doubt(&instance.id);
             self.lost(&instance.id, "probe");
             self.publish();
         }
@@ -252,12 +293,23 @@ impl MembershipActor {
         self.config.lease / TICKS_PER_LEASE
     }
 
-    fn tick(&mut self) {
+    fn probe(&self, instance: Arc<Instance>, ctx: &mut Context<Self>) {
+        let (prober, address) = (self.prober.clone(), instance.address);
+        let probe = actix::spawn(async move { prober.feel(address).await });
+        let myself = ctx.address();
+        actix::spawn(async move {
+            // A probe that panicked shows no life either.
+            let pulse = probe.await.unwrap_or(Pulse::Dead);
+            myself.do_send(Probed { instance, pulse });
+        });
+    }
+
+    fn tick(&mut self, myself: &Addr<Self>) {
         let now = Instant::now();
         let absence = (now - self.ticked_at).saturating_sub(self.tick_interval());
         self.ticked_at = now;
         // This process did not run (a stopped laptop, a starved core): silence proves nothing.
-        if absence > self.tick_interval() {
+        if absence > TICKS_ABSENT * self.tick_interval() {
             self.roster.forgive(absence);
         }
         let gone = self.roster.expire(now);
@@ -266,6 +318,17 @@ impl MembershipActor {
         }
         if !gone.is_empty() {
             self.publish();
+        }
+        self.probe_registered(myself);
+    }
+
+    /// Tells what an instance says of its work.
+    fn report(&self, instance: &InstanceId) {
+        let member = self.roster.get(instance).zip(self.in_service.get(instance));
+        if let Some((member, instance)) = member {
+            let Heartbeat { hot, n_in_flight, .. } = &member.heartbeat;
+            instance.report(*n_in_flight);
+            self.placement.heat_reported(Arc::clone(instance), hot.clone(), *n_in_flight);
         }
     }
 
@@ -282,9 +345,9 @@ impl MembershipActor {
         let heartbeats = self.roster.members().map(|member| &member.heartbeat);
         let known = heartbeats.map(|it| (it.instance.clone(), self.instance(it))).collect();
         self.known = known;
-        let serving = self.roster.serving().filter_map(|it| self.known.get(&it.instance));
+        let placed = self.roster.placed().filter_map(|it| self.known.get(&it.instance));
         let in_service: InService =
-            serving.map(|instance| (instance.id.clone(), Arc::clone(instance))).collect();
+            placed.map(|instance| (instance.id.clone(), Arc::clone(instance))).collect();
         let is_same = in_service.len() == self.in_service.len()
             && in_service.values().zip(self.in_service.values()).all(|(a, b)| Arc::ptr_eq(a, b));
         if !is_same {
@@ -298,17 +361,20 @@ impl MembershipActor {
     fn instance(&self, heartbeat: &Heartbeat) -> Arc<Instance> {
         let known = self.known.get(&heartbeat.instance);
         match known.filter(|known| known.is_same_process(heartbeat)) {
-            Some(known) if known.budget_bytes == heartbeat.budget_bytes => Arc::clone(known),
+            Some(known) if known.is_as_in(heartbeat) => Arc::clone(known),
             Some(known) => Arc::new(known.renewed(heartbeat)),
             None => Arc::new(Instance::new(heartbeat)),
         }
     }
 
     fn count(&self) {
-        let is_draining = |it: &Heartbeat| it.state == InstanceState::Draining;
-        let n_draining = self.roster.members().filter(|it| is_draining(&it.heartbeat)).count();
-        for (state, n) in [("serving", self.in_service.len()), ("draining", n_draining)] {
-            let gauge = self.metrics.instances.get_or_create(&StateLabel { state });
+        for (state, label) in [
+            (InstanceState::Joining, "joining"),
+            (InstanceState::Serving, "serving"),
+            (InstanceState::Draining, "draining"),
+        ] {
+            let n = self.roster.members().filter(|it| it.heartbeat.state == state).count();
+            let gauge = self.metrics.instances.get_or_create(&StateLabel { state: label });
             gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
         }
     }

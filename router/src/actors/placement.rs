@@ -9,26 +9,36 @@
 //!   and the snapshot without it is out before the ring is.
 //! - A group's ring changes in a blocking task, one at a time; meanwhile invocations use the old
 //!   one, which is right but for the instances that just came or went.
+//! - A hot model has replicas, by [`crate::policy::replicas`]. One takes invocations once it is
+//!   warm; it is warmed in a task, and this actor decides anew once a second.
 //!
 //! # When it dies
 //!
 //! `/ping` fails and the router exits. Until then invocations go on with the last snapshot.
 
+mod handover;
+mod hot;
+
 use crate::{
+    group::{Group, InService, Place},
     instance::Instance,
+    instance_client::warmer::Warmer,
     metrics::PlacementMetrics,
-    policy::{
-        deployment::Provision,
-        ring::{self, PlacementRing, Shares},
-    },
+    policy::{deployment::Provision, ring::PlacementRing},
 };
 use actix::prelude::*;
 use arc_swap::ArcSwap;
-use shared::id::{FleetId, InstanceId};
+use hot::{HeatReport, HotModels, Wish};
+use shared::{
+    api::membership::{HotModel, InstanceState},
+    id::FleetId,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
+use tokio::time::Instant;
 use tracing::{debug, error};
 
 /// Chooses the instance for an artifact. Cheap to clone.
@@ -39,33 +49,24 @@ pub struct Placement {
     provision: Provision,
 }
 
-/// The instances in service.
-pub type InService = BTreeMap<InstanceId, Arc<Instance>>;
+/// Every group of instances.
+type Groups = BTreeMap<GroupName, Group>;
 
-/// Every group of instances; `None` is the pool.
-type Groups = BTreeMap<Option<FleetId>, Group>;
+/// The fleet that a group is; `None` is the pool.
+type GroupName = Option<FleetId>;
 
-#[derive(Clone, Debug)]
-struct Group {
-    ring: Arc<PlacementRing>,
-    instances: Arc<InService>,
-}
-
-/// The instance for an invocation.
-#[derive(Clone, Debug)]
-pub struct Place {
-    pub instance: Arc<Instance>,
-    /// Whether it is the one that the artifact prefers.
-    pub is_first: bool,
-}
+/// How often it is decided how many replicas models have: as often as heartbeats come.
+const DECIDE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Placement {
-    pub fn start(provision: Provision, metrics: PlacementMetrics) -> Self {
+    pub fn start(provision: Provision, warmer: Warmer, metrics: PlacementMetrics) -> Self {
         let published = Arc::new(ArcSwap::from_pointee(Groups::new()));
         let actor = PlacementActor {
             published: Arc::clone(&published),
             provision,
             changing: BTreeSet::new(),
+            hot: HotModels::default(),
+            warmer,
             metrics,
         };
         Self { addr: actor.start(), published, provision }
@@ -74,44 +75,30 @@ impl Placement {
     /// Returns the most preferred instance of a fleet for the artifact `key` that is not among
     /// `tried`; one under suspicion only if there is no other.
     pub fn place(&self, fleet: &FleetId, key: &str, tried: &[Arc<Instance>]) -> Option<Place> {
-        let published = self.published.load();
-        let group = published.get(&self.group(fleet))?;
-        // One that was just lost is in the snapshot until the actor has heard of it.
-        let may = |instance: &&Arc<Instance>| {
-            !instance.is_lost() && tried.iter().all(|tried| tried.id != instance.id)
-        };
-        let mut suspect = None;
-        for (idx, id) in group.ring.preference(key).enumerate() {
-            // The ring may still hold one that is gone.
-            let Some(instance) = group.instances.get(id).filter(may) else {
-                continue;
-            };
-            let place = Place { instance: Arc::clone(instance), is_first: idx == 0 };
-            if !instance.is_suspect() {
-                return Some(place);
-            }
-            suspect.get_or_insert(place);
-        }
-        // In its first milliseconds an instance may be in service but not on the ring.
-        suspect.or_else(|| {
-            let instance = group.instances.values().find(may)?;
-            Some(Place { instance: Arc::clone(instance), is_first: false })
-        })
+        self.published.load().get(&self.group(fleet))?.place(key, tried, rand::random)
     }
 
-    /// How many instances of a fleet are in service.
+    /// How many instances of a fleet are in service, and will stay.
     pub fn n_instances(&self, fleet: &FleetId) -> usize {
-        self.published.load().get(&self.group(fleet)).map_or(0, |group| group.instances.len())
+        self.published.load().get(&self.group(fleet)).map_or(0, |group| {
+            group.instances().values().filter(|it| it.state == InstanceState::Serving).count()
+        })
     }
 
     /// Returns every instance in service.
     pub fn instances(&self) -> Vec<Arc<Instance>> {
         let published = self.published.load();
-        published.values().flat_map(|group| group.instances.values().map(Arc::clone)).collect()
+        published.values().flat_map(|group| group.instances().values().map(Arc::clone)).collect()
     }
 
     pub fn instances_changed(&self, instances: InService) {
         self.addr.do_send(InstancesChanged { instances });
+    }
+
+    /// An instance says what work it does for its hottest models.
+    pub fn heat_reported(&self, instance: Arc<Instance>, hot: Vec<HotModel>, n_in_flight: usize) {
+        let report = HeatReport { instance, hot, n_in_flight };
+        self.addr.do_send(HeatReported { report });
     }
 
     pub fn is_alive(&self) -> bool {
@@ -136,8 +123,21 @@ struct InstancesChanged {
 
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
+struct HeatReported {
+    report: HeatReport,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Warmed {
+    wish: Wish,
+    is_warm: bool,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
 struct RingChanged {
-    group: Option<FleetId>,
+    group: GroupName,
     /// `None`: the task panicked.
     ring: Option<PlacementRing>,
 }
@@ -149,12 +149,18 @@ struct PlacementActor {
     published: Arc<ArcSwap<Groups>>,
     provision: Provision,
     /// The groups whose ring a blocking task is changing.
-    changing: BTreeSet<Option<FleetId>>,
+    changing: BTreeSet<GroupName>,
+    hot: HotModels,
+    warmer: Warmer,
     metrics: PlacementMetrics,
 }
 
 impl Actor for PlacementActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(DECIDE_INTERVAL, |actor, ctx| actor.decide(&ctx.address()));
+    }
 }
 
 // === Handlers, in the order of the messages ===
@@ -163,26 +169,57 @@ impl Handler<InstancesChanged> for PlacementActor {
     type Result = ();
 
     fn handle(&mut self, message: InstancesChanged, ctx: &mut Self::Context) {
-        let mut groups: BTreeMap<Option<FleetId>, InService> = BTreeMap::new();
+        let mut groups: BTreeMap<GroupName, InService> = BTreeMap::new();
         for (id, instance) in message.instances {
-            let fleet = match self.provision {
-                Provision::Launched => instance.fleet.clone(),
-                Provision::Pooled => None,
-            };
-            groups.entry(fleet).or_default().insert(id, instance);
+            groups.entry(self.group_of(&instance)).or_default().insert(id, instance);
         }
-        let published = self.published.load();
-        let group = |(fleet, instances): (Option<FleetId>, InService)| {
-            let ring = published.get(&fleet).map(|group| Arc::clone(&group.ring));
+        let published = self.published.load_full();
+        let group = |(name, instances): (GroupName, InService)| {
+            let before = published.get(&name);
+            if let Some(before) = before {
+                self.hot.left(&name, before.instances(), &instances);
+            }
+            let ring = before.map(|group| Arc::clone(group.ring()));
             let ring = ring.unwrap_or_else(|| Arc::new(PlacementRing::empty()));
-            (fleet, Group { ring, instances: Arc::new(instances) })
+            (name, Group::new(instances, ring))
         };
         let groups: Groups = groups.into_iter().map(group).collect();
         let names: Vec<_> = groups.keys().cloned().collect();
-        self.publish(groups);
+        self.hot.retain(|name| groups.contains_key(name));
+        self.publish(groups, &ctx.address());
         for name in names {
             self.change_ring(name, ctx.address());
         }
+    }
+}
+
+impl Handler<HeatReported> for PlacementActor {
+    type Result = ();
+
+    fn handle(&mut self, HeatReported { report }: HeatReported, _: &mut Self::Context) {
+        let group = self.group_of(&report.instance);
+        let published = self.published.load();
+        let current = published.get(&group).and_then(|it| it.instance(report.instance.node));
+        // One that has gone meanwhile would stay in the books for ever.
+        if current.is_some_and(|it| it.is_same_process_as(&report.instance)) {
+            self.hot.hear(group, report);
+        }
+    }
+}
+
+impl Handler<Warmed> for PlacementActor {
+    type Result = ();
+
+    fn handle(&mut self, Warmed { wish, is_warm }: Warmed, ctx: &mut Self::Context) {
+        if !is_warm {
+            self.metrics.warms_failed.inc();
+        }
+        let published = self.published.load();
+        let current = published.get(&wish.group).and_then(|it| it.instance(wish.instance.node));
+        // Another process holds nothing of what this one was asked to load.
+        let is_same = current.is_some_and(|it| it.is_same_process_as(&wish.instance));
+        self.hot.warmed(&wish, is_warm && is_same, Instant::now());
+        self.publish(Groups::clone(&published), &ctx.address());
     }
 }
 
@@ -201,26 +238,54 @@ impl Handler<RingChanged> for PlacementActor {
         let mut groups = Groups::clone(&self.published.load());
         // The group may have gone meanwhile.
         if let Some(group) = groups.get_mut(&group) {
-            group.ring = Arc::new(ring);
+            *group = group.with_ring(ring);
         }
-        self.publish(groups);
+        self.publish(groups, &ctx.address());
         // More may have come or gone meanwhile.
         self.change_ring(group, ctx.address());
     }
 }
 
 impl PlacementActor {
-    fn publish(&self, groups: Groups) {
-        let n_instances: usize = groups.values().map(|it| it.ring.shares().len()).sum();
+    /// Decides how many replicas models have.
+    fn decide(&mut self, myself: &Addr<Self>) {
+        let published = self.published.load_full();
+        for (name, group) in &*published {
+            self.hot.decide(name, group, Instant::now());
+        }
+        self.publish(Groups::clone(&published), myself);
+        let n_further = self.hot.n_further();
+        self.metrics.replicas.set(i64::try_from(n_further).unwrap_or(i64::MAX));
+    }
+
+    /// Publishes groups with the replicas of hot models as they follow from all that is known.
+    fn publish(&mut self, mut groups: Groups, myself: &Addr<Self>) {
+        for (name, group) in &mut groups {
+            let (renewed, wishes) = self.hot.renewed(name, group, Instant::now());
+            if let Some(renewed) = renewed {
+                *group = renewed;
+            }
+            for wish in wishes {
+                self.warm(wish, myself.clone());
+            }
+        }
+        let n_instances: usize = groups.values().map(|it| it.ring().shares().len()).sum();
         self.published.store(Arc::new(groups));
         self.metrics.ring_instances.set(i64::try_from(n_instances).unwrap_or(i64::MAX));
     }
 
-    fn change_ring(&mut self, name: Option<FleetId>, myself: Addr<Self>) {
+    fn group_of(&self, instance: &Instance) -> GroupName {
+        match self.provision {
+            Provision::Launched => instance.fleet.clone(),
+            Provision::Pooled => None,
+        }
+    }
+
+    fn change_ring(&mut self, name: GroupName, myself: Addr<Self>) {
         let published = self.published.load();
         let Some(group) = published.get(&name) else { return };
-        let wanted = wanted(&group.instances);
-        let ring = Arc::clone(&group.ring);
+        let wanted = group.wanted();
+        let ring = Arc::clone(group.ring());
         if *ring.shares() == wanted || !self.changing.insert(name.clone()) {
             return;
         }
@@ -231,9 +296,5 @@ impl PlacementActor {
     }
 }
 
-fn wanted(instances: &InService) -> Shares {
-    ring::shares(&instances.iter().map(|(id, it)| (id.clone(), it.budget_bytes)).collect())
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

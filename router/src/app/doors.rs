@@ -13,10 +13,12 @@ use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
 use rustls::ServerConfig;
 use std::{
     any::Any,
+    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
     time::Duration,
 };
+use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking};
 use tracing::debug;
 
 /// How long a client's connection is kept without a request: longer than clients keep theirs.
@@ -65,10 +67,12 @@ impl Door {
 pub(super) fn serve(door: Door, shared: Shared) -> io::Result<Server> {
     let Config { max_connections, client_stall, drain_timeout, .. } = shared.config;
     let Door { listener, face, n_threads, tls } = door;
+    let token = shared.bearer.token().cloned();
     let is_local = listener.local_addr().is_ok_and(|it| it.ip().is_loopback());
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(Data::new(shared.reception()))
+            .app_data(Data::new(shared.handover()))
             .app_data(Data::new(shared.bodies.clone()))
             .app_data(Data::<Store>::new(shared.store()))
             .app_data(Data::new(shared.jobs.clone()))
@@ -78,7 +82,7 @@ pub(super) fn serve(door: Door, shared: Shared) -> io::Result<Server> {
             .app_data(Data::new(shared.health.deployments.clone()))
             .app_data(Data::new(shared.health.clone()))
             .app_data(shared.registry.clone())
-            .configure(http::routes(face, is_local))
+            .configure(http::routes(face, is_local, token.clone()))
     });
     let server = server
         .workers(n_threads)
@@ -97,6 +101,23 @@ pub(super) fn serve(door: Door, shared: Shared) -> io::Result<Server> {
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,
     };
     Ok(server.run())
+}
+
+/// Runs a server from a thread of its own, where there is no actix system: its threads then have
+/// tokio's local runtime. In actix's, each batch of events wakes the thread by a write to itself.
+pub(super) async fn run_apart(server: Server) -> io::Result<()> {
+    let runtime = Handle::current();
+    // Dropped with this future: then the server is, too.
+    let (_owner, orphaned) = oneshot::channel::<Infallible>();
+    let running = spawn_blocking(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                result = server => result,
+                _ = orphaned => Ok(()),
+            }
+        })
+    });
+    running.await.map_err(io::Error::other)?
 }
 
 /// Without it, a client that stops reading would hold its answer, and what sends it, for ever.

@@ -1,7 +1,9 @@
-//! The jobs that were accepted and are not done, in the router's records.
+//! The jobs that were accepted and are not done: in the router's own records, and shared with other
+//! routers where there are any.
 
-use super::job::Job;
+use super::{job::Job, sharing::Sharing};
 use crate::records::{Records, RecordsError, Table, Write};
+use shared::telemetry::Chain;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tracing::error;
@@ -10,25 +12,73 @@ const TABLE: Table = Table::AsyncInvocations;
 
 /// Keeps jobs. Cheap to clone. Disks are waited for on threads made for it.
 #[derive(Clone, Debug)]
-pub struct JobLog(Arc<dyn Records>);
+pub struct JobLog {
+    records: Arc<dyn Records>,
+    /// `None`: this router is alone.
+    sharing: Option<Sharing>,
+}
 
 impl JobLog {
-    pub fn new(records: Arc<dyn Records>) -> Self {
-        Self(records)
+    pub fn new(records: Arc<dyn Records>, sharing: Option<Sharing>) -> Self {
+        Self { records, sharing }
     }
 
     /// Once this returns, the job is there after a kill.
     pub async fn add(&self, job: &Job) -> Result<(), RecordsError> {
-        self.write(job.head.id.clone(), Some(job.encode())).await
+        self.write(job.head.id.clone(), Some(job.encode())).await?;
+        if let Some(sharing) = &self.sharing {
+            sharing.add(job).await;
+        }
+        Ok(())
     }
 
     pub async fn finish(&self, id: &str) -> Result<(), RecordsError> {
-        self.write(id.to_owned(), None).await
+        let done = self.write(id.to_owned(), None).await;
+        if let Some(sharing) = &self.sharing {
+            sharing.finish(id).await;
+        }
+        done
+    }
+
+    /// Returns the jobs of a former life that nobody else does now, in the order in which they were
+    /// accepted.
+    pub async fn left_over(&self) -> Result<Vec<Job>, RecordsError> {
+        let mut jobs = self.all().await?;
+        let Some(sharing) = &self.sharing else { return Ok(jobs) };
+        let others = sharing.others().await;
+        for job in jobs.extract_if(.., |job| others.contains(&job.head.id)) {
+            self.write(job.head.id, None).await?;
+        }
+        for job in &jobs {
+            sharing.keep(&job.head.id);
+        }
+        Ok(jobs)
+    }
+
+    /// Makes etcd know what we know, and returns jobs of routers that are gone. They are ours now.
+    pub async fn take_over(&self) -> Vec<Job> {
+        let Some(sharing) = &self.sharing else { return Vec::new() };
+        let stored = async || self.all().await.unwrap_or_default();
+        let mut taken = Vec::new();
+        // If etcd cannot be asked, the next round asks again.
+        for job in sharing.round(stored).await.unwrap_or_default() {
+            if let Err(error) = self.write(job.head.id.clone(), Some(job.encode())).await {
+                // It is in etcd all the same.
+                error!(error = %Chain(&error), "a job that was taken over is not in our own log");
+            }
+            sharing.keep(&job.head.id);
+            taken.push(job);
+        }
+        taken
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.sharing.is_some()
     }
 
     /// Returns the jobs in the order in which they were accepted.
-    pub async fn all(&self) -> Result<Vec<Job>, RecordsError> {
-        let records = Arc::clone(&self.0);
+    async fn all(&self) -> Result<Vec<Job>, RecordsError> {
+        let records = Arc::clone(&self.records);
         let entries = blocking(move || records.all(TABLE)).await?;
         let mut jobs: Vec<Job> = entries.iter().filter_map(decode).collect();
         jobs.sort_by_key(|job| job.head.accepted_at_ms);
@@ -36,7 +86,7 @@ impl JobLog {
     }
 
     async fn write(&self, key: String, value: Option<Vec<u8>>) -> Result<(), RecordsError> {
-        let records = Arc::clone(&self.0);
+        let records = Arc::clone(&self.records);
         blocking(move || records.commit(&[Write { table: TABLE, key, value }])).await
     }
 }

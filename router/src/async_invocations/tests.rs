@@ -3,11 +3,11 @@ use crate::records::{Records, database::DatabaseRecords};
 
 fn log(folder: &tempfile::TempDir) -> JobLog {
     let records = DatabaseRecords::open(&folder.path().join("records.redb")).unwrap();
-    JobLog::new(Arc::new(records) as Arc<dyn Records>)
+    JobLog::new(Arc::new(records) as Arc<dyn Records>, None)
 }
 
 async fn ids(log: &JobLog) -> Vec<String> {
-    log.all().await.unwrap().into_iter().map(|job| job.head.id).collect()
+    log.left_over().await.unwrap().into_iter().map(|job| job.head.id).collect()
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_job_that_cannot_be_read_keeps_no_other_from_being_done() {
         value: Some(b"not JSON".to_vec()),
     };
     records.commit(&[garbage]).unwrap();
-    let log = JobLog::new(Arc::new(records));
+    let log = JobLog::new(Arc::new(records), None);
     log.add(&job("a", b"")).await.unwrap();
-    assert_eq!(log.all().await.unwrap().len(), 1);
+    assert_eq!(log.left_over().await.unwrap().len(), 1);
 }

@@ -8,12 +8,8 @@ use super::{
     secret::Secret,
 };
 use serde::Deserialize;
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use shared::private_file::{self, PrivateFileError};
+use std::path::{Path, PathBuf};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A file of a thousand keys has 300 KB.
@@ -32,12 +28,8 @@ pub struct Credentials {
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    #[error("cannot read credentials from {0}")]
-    Read(PathBuf, #[source] io::Error),
-    #[error("credentials in {0} can be read or changed by others (mode {1:03o}): chmod 600 {0}")]
-    Exposed(PathBuf, u32),
-    #[error("credentials in {0} are larger than {MAX_FILE_BYTES} bytes")]
-    TooLarge(PathBuf),
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     #[error("credentials in {path} are not valid: line {line}: {problem}")]
     Invalid { path: PathBuf, line: usize, problem: String },
     #[error("credential {0} of the file {problem}", problem = _1)]
@@ -77,7 +69,7 @@ impl Credentials {
             keys.push(Key::new(access_key_id.clone(), secret.clone(), arn));
         }
         if let Some(path) = &self.file {
-            let entries = parse(&read(path)?, path)?;
+            let entries = parse(&private_file::read(path, MAX_FILE_BYTES)?, path)?;
             if entries.is_empty() {
                 return Err(CredentialsError::None(path.clone()));
             }
@@ -115,22 +107,6 @@ impl Credentials {
             None => format!("arn:aws:sts::{account_id}:assumed-role/manifold/{access_key_id}"),
         }
     }
-}
-
-/// Reads the file, if it is its owner's alone.
-fn read(path: &Path) -> Result<String, CredentialsError> {
-    let failed = |error| CredentialsError::Read(path.to_owned(), error);
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(CredentialsError::Exposed(path.to_owned(), mode));
-    }
-    let mut text = String::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(CredentialsError::TooLarge(path.to_owned()));
-    }
-    Ok(text)
 }
 
 fn parse(text: &str, path: &Path) -> Result<Vec<Entry>, CredentialsError> {

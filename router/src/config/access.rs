@@ -5,6 +5,7 @@ use crate::{
     auth::{credentials::Credentials, secret::Secret},
     tls::CertificateFiles,
 };
+use shared::token::TokenFile;
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Who may come in, and through which door.
@@ -23,8 +24,15 @@ pub struct AccessConfig {
     #[arg(long, env = "ROUTER_SECRET_ACCESS_KEY", hide_env_values = true)]
     pub secret_access_key: Option<Secret>,
 
+    /// File with the cluster's token, readable by its owner alone: what is for workers and launchers
+    /// is then for those who show it, and workers are shown it. One token a line, all of which are
+    /// accepted and the first is sent. Read again when it changes.
+    #[arg(long, env = "ROUTER_CLUSTER_TOKEN_FILE")]
+    pub cluster_token_file: Option<PathBuf>,
+
     /// Address of plain HTTP for workers and launchers alone (`/manifold/v1`, `/ping`, `/metrics`);
-    /// `--listen` then has only `/ping` of these. Whoever reaches it may register instances.
+    /// `--listen` then has only `/ping` of these. Without a cluster token, whoever reaches it may
+    /// register instances.
     #[arg(long, env = "ROUTER_INTERNAL_LISTEN")]
     pub internal_listen: Option<SocketAddr>,
 
@@ -58,6 +66,31 @@ impl AccessConfig {
             return Err(InvalidConfig::Relation("--internal-listen", relation));
         }
         Ok(())
+    }
+
+    /// Checks that nothing is open to strangers that nobody has asked for.
+    pub(super) fn check_reach(
+        &self,
+        listen: SocketAddr,
+        allow_unauthenticated: bool,
+    ) -> Result<(), InvalidConfig> {
+        if allow_unauthenticated {
+            return Ok(());
+        }
+        if !listen.ip().is_loopback() && !self.has_credentials() {
+            return Err(InvalidConfig::Unauthenticated(listen));
+        }
+        match self.internal_listen {
+            Some(internal) if !internal.ip().is_loopback() && self.cluster_token_file.is_none() => {
+                Err(InvalidConfig::Untrusting(internal))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the cluster's token; `None`: there is none.
+    pub fn token_file(&self) -> Result<Option<TokenFile>, InvalidConfig> {
+        Ok(self.cluster_token_file.as_deref().map(TokenFile::read).transpose()?)
     }
 
     pub fn has_credentials(&self) -> bool {

@@ -35,6 +35,22 @@ fn listening_beyond_loopback_needs_a_word() {
     assert!(read(&["--listen", "0.0.0.0:80", "--credentials", "file.toml"]).is_ok());
     assert!(read(&["--listen", "0.0.0.0:80", "--allow-unauthenticated"]).is_ok());
     assert!(read(&["--listen", "[::1]:80"]).is_ok());
+    // The token is for the cluster, not for clients.
+    assert!(read(&["--listen", "0.0.0.0:80", "--cluster-token-file", "token"]).is_err());
+}
+
+#[test]
+fn a_listener_of_the_cluster_beyond_loopback_needs_a_token_or_a_word() {
+    let internal = ["--internal-listen", "10.0.0.1:81"];
+    let read_with = |flags: &[&str]| read(&[&internal[..], flags].concat());
+    check_refused(
+        &[&internal[..], &["--credentials", "file.toml"]].concat(),
+        "--internal-listen 10.0.0.1:81 is not loopback: anybody there could register instances; \
+         add --cluster-token-file, or --allow-unauthenticated",
+    );
+    assert!(read_with(&["--cluster-token-file", "token"]).is_ok());
+    assert!(read_with(&["--allow-unauthenticated"]).is_ok());
+    assert!(read(&["--internal-listen", "127.0.0.1:81"]).is_ok());
 }
 
 #[test]

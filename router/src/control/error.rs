@@ -15,6 +15,8 @@ pub enum ErrorCode {
     Serialization,
     UnknownOperation,
     InternalFailure,
+    /// Clients try again.
+    Unavailable,
 }
 
 impl ErrorCode {
@@ -26,6 +28,7 @@ impl ErrorCode {
             Self::Serialization => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
             Self::InternalFailure => "InternalFailure",
+            Self::Unavailable => "ServiceUnavailable",
         }
     }
 
@@ -38,6 +41,7 @@ impl ErrorCode {
             | Self::Serialization
             | Self::UnknownOperation => 400,
             Self::InternalFailure => 500,
+            Self::Unavailable => 503,
         }
     }
 }
@@ -135,6 +139,10 @@ impl ControlError {
     pub fn internal() -> Self {
         let message = "An internal failure occurred. Please try again.".to_owned();
         Self { code: ErrorCode::InternalFailure, message }
+    }
+
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::Unavailable, message: message.into() }
     }
 
     /// The body of the answer. boto3 reads the code from the body alone on this protocol.

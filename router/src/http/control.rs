@@ -10,6 +10,7 @@ use crate::{
     config::{BodyConfig, Config, IdentityConfig},
     control::{Request, error::ControlError, model_data_urls},
     objects::Objects,
+    records::RecordsError,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -145,6 +146,27 @@ enum Failure {
     Operate(#[from] OperateError),
 }
 
+/// What a client is told that was not refused and not served: to try again where that may help.
+fn of_failure(error: &OperateError) -> ControlError {
+    let OperateError::Records(error) = error else { return ControlError::internal() };
+    ControlError::unavailable(match error {
+        RecordsError::Etcd(_) | RecordsError::Unreachable => {
+            "The cluster's etcd does not answer, so nothing can be changed now. Please try again."
+        }
+        RecordsError::Lost => {
+            "The cluster's etcd has lost its records and is being given them back. Please try again."
+        }
+        RecordsError::Conflict => "Too many changes at the same time. Please try again.",
+        RecordsError::Unknown => {
+            "The cluster's etcd did not say whether the change was made. Please look before you try \
+             again."
+        }
+        RecordsError::Open(..) | RecordsError::Storage(_) | RecordsError::Malformed { .. } => {
+            return ControlError::internal();
+        }
+    })
+}
+
 /// `POST`, on any path
 pub async fn call(
     request: HttpRequest,
@@ -166,7 +188,7 @@ pub async fn call(
         }
         Failure::Operate(error @ (OperateError::Records(_) | OperateError::Unavailable(_))) => {
             error!(request_id = ?id, error = %Chain(error), "control plane failed");
-            wire::refusal(&ControlError::internal(), &id)
+            wire::refusal(&of_failure(error), &id)
         }
     }
 }

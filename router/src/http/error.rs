@@ -18,7 +18,7 @@ use actix_web::{
     http::{StatusCode, header::HeaderValue},
 };
 use serde::Serialize;
-use shared::{address::ArtifactAddress, api::error::ErrorKind, id::EndpointName};
+use shared::{address::ArtifactAddress, api::error::ErrorKind, id::EndpointName, token::Untrusted};
 use std::borrow::Cow;
 
 /// SageMaker's bound for `Message` (API model of 2017-05-13).
@@ -199,9 +199,11 @@ impl ApiError {
             | ErrorKind::InsufficientMemory => Self::model(*status, message, subject, identity),
             ErrorKind::TimedOut => Self::model(0, TIMED_OUT, subject, identity),
             ErrorKind::StillLoading => Self::still_loading(subject.config),
-            ErrorKind::StoreUnavailable | ErrorKind::Overloaded | ErrorKind::Draining => {
-                Self::busy(subject.config)
-            }
+            // A token is being exchanged, and the instance or we are late: clients cannot help it.
+            ErrorKind::Untrusted
+            | ErrorKind::StoreUnavailable
+            | ErrorKind::Overloaded
+            | ErrorKind::Draining => Self::busy(subject.config),
             // Invocations by address have none of these: one side has a bug.
             ErrorKind::BadRequest | ErrorKind::ModelNotFound | ErrorKind::AlreadyLoaded => {
                 Self::internal()
@@ -280,6 +282,16 @@ impl ApiError {
         error
     }
 
+    /// The caller does not show the cluster's token.
+    pub(super) fn untrusted(error: Untrusted) -> Self {
+        let code = match error {
+            Untrusted::Missing => "MissingAuthenticationTokenException",
+            Untrusted::Wrong => "UnrecognizedClientException",
+        };
+        let status = StatusCode::UNAUTHORIZED;
+        Self::new(status, code, Outcome::ClientError, &sentence(&error.to_string()))
+    }
+
     /// What the caller asks for is not the caller's to ask.
     pub(super) fn forbidden(message: &str) -> Self {
         let code = "AccessDeniedException";
@@ -351,6 +363,13 @@ impl ApiError {
         }
         response.json(self.body)
     }
+}
+
+/// Makes a sentence of an error's words.
+fn sentence(words: &str) -> String {
+    let mut chars = words.chars();
+    let first = chars.next().map(|it| it.to_ascii_uppercase());
+    first.into_iter().chain(chars).chain(['.']).collect()
 }
 
 /// An error that no request of the runtime API has, in the same form.

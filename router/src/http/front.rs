@@ -10,10 +10,25 @@ use actix_web::{
     guard::GuardContext,
     http::{
         Method,
-        header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN},
+        header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN},
     },
 };
 use std::net::IpAddr;
+
+/// Where a browser says whether a page made it send a request, and whose.
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Whether a request is an invocation as nearly all of them come.
+pub fn is_invocation(ctx: &GuardContext<'_>) -> bool {
+    let RequestHead { method, uri, .. } = ctx.head();
+    *method == Method::POST && invoked_endpoint(uri.path()).is_some()
+}
+
+/// Returns the endpoint that is invoked by a path in which nothing is encoded.
+pub fn invoked_endpoint(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/endpoints/")?.strip_suffix("/invocations")?;
+    name.bytes().all(|byte| !b"/%".contains(&byte)).then_some(name)
+}
 
 /// Whether a request is for S3: signed or presigned for it, whatever its method and path.
 pub fn is_for_store(ctx: &GuardContext<'_>) -> bool {
@@ -52,7 +67,7 @@ pub fn is_query(ctx: &GuardContext<'_>) -> bool {
 /// page of a stranger could otherwise write models to whoever looks at it.
 pub fn is_of_a_page(ctx: &GuardContext<'_>) -> bool {
     let headers = &ctx.head().headers;
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
     headers.contains_key(ORIGIN) || site.is_some_and(|site| site != b"none")
 }
 
@@ -71,8 +86,12 @@ pub fn names_this_machine(headers: &HeaderMap) -> bool {
         _ => host,
     };
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.is_ok() || is_localhost(name)
+}
+
+fn is_localhost(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    address.is_ok() || name == "localhost" || name.ends_with(".localhost")
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn scope_is(headers: &HeaderMap, query: &str, service: &str) -> bool {
@@ -170,6 +189,26 @@ mod tests {
         check("/prefix/", &signed_for("iam"), true);
         check("/endpoints/demo/invocations", &signed_for("sagemaker"), false);
         check("/endpoints/demo/invocations", "", false);
+    }
+
+    #[test]
+    fn an_invocation_is_told_by_its_plain_path() {
+        let check = |method, uri, expected: Option<&str>| {
+            let request = request(method, uri, &[]);
+            assert_eq!(is_invocation(&request.guard_ctx()), expected.is_some(), "{uri}");
+            if let Some(name) = expected {
+                assert_eq!(invoked_endpoint(request.path()), Some(name));
+            }
+        };
+        check(Method::POST, "/endpoints/demo/invocations", Some("demo"));
+        check(Method::POST, "/endpoints/demo/invocations?x", Some("demo"));
+        check(Method::POST, "/endpoints//invocations", Some(""));
+        // What is not plain is left to the patterns.
+        check(Method::GET, "/endpoints/demo/invocations", None);
+        check(Method::POST, "/endpoints/d%65mo/invocations", None);
+        check(Method::POST, "/endpoints/a/b/invocations", None);
+        check(Method::POST, "/endpoints/demo/invocations/", None);
+        check(Method::POST, "/endpoints/demo/async-invocations", None);
     }
 
     #[test]

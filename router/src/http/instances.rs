@@ -42,6 +42,11 @@ impl Registrar {
         let bodies = BodyReader::new(bodies, Gauge::default());
         Self { membership, bodies, allow_foreign_addresses }
     }
+
+    /// Reads what is as small as a heartbeat.
+    pub fn bodies(&self) -> &BodyReader {
+        &self.bodies
+    }
 }
 
 /// `PUT /manifold/v1/instances/{instance}`

@@ -3,6 +3,7 @@
 use super::{
     answer,
     error::{ApiError, Subject},
+    front,
     request::{self, Asked, InvalidRequest},
 };
 use crate::{
@@ -74,10 +75,10 @@ pub(super) async fn serve(
     operation: Operation,
     request: &HttpRequest,
     mut payload: Payload,
-    reception: &Reception,
+    reception: &Data<Reception>,
 ) -> HttpResponse {
     let id = new_request_id();
-    let mut visit = Visit::begin(reception);
+    let mut visit = Visit::begin(reception.clone());
     // A span costs nothing where its level is off, as it is by default.
     let span = debug_span!("invocation", invocation_id = ?id, endpoint = endpoint_of(request));
     let asked = (operation.parse)(request.headers());
@@ -106,7 +107,8 @@ struct Inbound<'a> {
 
 /// The endpoint's name as it stands in the path.
 pub(super) fn endpoint_of(request: &HttpRequest) -> &str {
-    request.match_info().get("endpoint").unwrap_or_default()
+    let named = request.match_info().get("endpoint");
+    named.or_else(|| front::invoked_endpoint(request.path())).unwrap_or_default()
 }
 
 /// Why an invocation was not served, and what its client is told.
@@ -161,19 +163,13 @@ impl Reception {
         };
         let body = self.read(request, payload).await?;
         let caller = identify(visitor, &body).await.map_err(Failure::of_auth)?;
-        self.may(action, &caller, &endpoint, asked.as_ref().ok().map(|(asked, _)| asked))
+        self.may(action, &caller, &endpoint, asked.as_ref().ok().map(|it| &it.asked))
             .map_err(Failure::of_auth)?;
-        if let Ok((_, variant)) = &asked {
-            visit.variant = variant.metrics.clone();
+        if let Ok(Target { variant, .. }) = &asked {
+            visit.variant = Some(Arc::clone(variant));
         }
-        let (asked, _) = asked?;
-
-        // Once more: the body may have taken so long that the endpoint has other variants now.
-        let variant = self.pick(&endpoint, asked.target_variant.as_ref())?;
-        visit.variant = variant.metrics.clone();
-        let artifact = artifact(&asked, &variant).map_err(|error| {
-            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
-        })?;
+        let Target { asked, variant, artifact } = self.now(asked?, &endpoint, id)?;
+        visit.variant = Some(Arc::clone(&variant));
         let invocation = Invocation {
             id: id.clone(),
             variant: Arc::clone(&variant),
@@ -230,17 +226,32 @@ impl Reception {
         endpoint: &EndpointName,
         asked: Result<Asked, InvalidRequest>,
         id: &HeaderValue,
-    ) -> Result<(Asked, Arc<Variant>), Failure> {
+    ) -> Result<Target, Failure> {
         // An unknown endpoint is the better news, also where the headers are wrong as well.
         let target = asked.as_ref().ok().and_then(|asked| asked.target_variant.as_ref());
         let variant = self.pick(endpoint, target)?;
         let asked = asked.map_err(|error| {
             Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
         })?;
-        artifact(&asked, &variant).map_err(|error| {
+        Target::new(asked, variant).map_err(|error| {
             Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
-        })?;
-        Ok((asked, variant))
+        })
+    }
+
+    /// Picks again: the body may have taken so long that the endpoint has other variants now.
+    fn now(
+        &self,
+        target: Target,
+        endpoint: &EndpointName,
+        id: &HeaderValue,
+    ) -> Result<Target, Failure> {
+        let variant = self.pick(endpoint, target.asked.target_variant.as_ref())?;
+        if Arc::ptr_eq(&variant, &target.variant) {
+            return Ok(target);
+        }
+        Target::new(target.asked, variant).map_err(|error| {
+            Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
+        })
     }
 
     fn pick(
@@ -250,6 +261,20 @@ impl Reception {
     ) -> Result<Arc<Variant>, Failure> {
         let picked = self.endpoints.pick_variant(endpoint, target);
         picked.map_err(|error| Failure::of(error, |it| ApiError::of_pick(it, &self.identity)))
+    }
+}
+
+/// What an invocation is for.
+struct Target {
+    asked: Asked,
+    variant: Arc<Variant>,
+    artifact: ArtifactAddress,
+}
+
+impl Target {
+    fn new(asked: Asked, variant: Arc<Variant>) -> Result<Self, InvalidRequest> {
+        let artifact = artifact(&asked, &variant)?;
+        Ok(Self { asked, variant, artifact })
     }
 }
 
@@ -283,20 +308,16 @@ async fn identify(visitor: Visitor, body: &Body) -> Result<Caller, AuthError> {
 #[derive(Debug)]
 pub struct Visit {
     arrived: Instant,
-    variant: VariantMetrics,
-    metrics: InvocationMetrics,
+    /// `None`: it names none of ours.
+    variant: Option<Arc<Variant>>,
+    reception: Data<Reception>,
     outcome: Outcome,
 }
 
 impl Visit {
-    fn begin(reception: &Reception) -> Self {
+    fn begin(reception: Data<Reception>) -> Self {
         reception.metrics.in_flight.inc();
-        Self {
-            arrived: Instant::now(),
-            variant: reception.unknown.clone(),
-            metrics: reception.metrics.clone(),
-            outcome: Outcome::Abandoned,
-        }
+        Self { arrived: Instant::now(), variant: None, reception, outcome: Outcome::Abandoned }
     }
 
     pub(super) fn ends(&mut self, outcome: Outcome) {
@@ -306,9 +327,10 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.variant.count(self.outcome);
-        self.metrics.latency.observe(self.arrived.elapsed());
-        self.metrics.in_flight.dec();
+        let Reception { metrics, unknown, .. } = &**self.reception;
+        self.variant.as_ref().map_or(unknown, |it| &it.metrics).count(self.outcome);
+        metrics.latency.observe(self.arrived.elapsed());
+        metrics.in_flight.dec();
     }
 }
 

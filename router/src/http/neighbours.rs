@@ -1,19 +1,36 @@
-//! Lets workers and launchers of this machine in, and nobody else.
+//! Lets workers and launchers in, and nobody else: who shows the cluster's token, or if there is none,
+//! who is on this machine.
 
 use super::{error::ApiError, front, invocations::new_request_id};
-use crate::body::BodyReader;
+use crate::{body::BodyReader, headers::CLUSTER_TOKEN};
 use actix_web::{
     Error, HttpMessage as _,
     body::{EitherBody, MessageBody},
-    dev::{ServiceRequest, ServiceResponse},
-    http::header::FORWARDED,
+    dev::{RequestHead, ServiceRequest, ServiceResponse},
+    guard::GuardContext,
+    http::header::{AUTHORIZATION, FORWARDED, HeaderMap, HeaderValue},
     middleware::Next,
     web::Data,
 };
+use shared::token::{ClusterToken, Presented};
 
 const REFUSED: &str = "This router has credentials, and takes such calls from its own machine \
-    alone. Workers and launchers of other machines need a listener of their own: \
-    --internal-listen.";
+    alone. Workers and launchers of other machines need --cluster-token-file, or a listener of \
+    their own: --internal-listen.";
+
+/// Whether a request does not show the cluster's token.
+pub fn is_stranger(token: &ClusterToken, ctx: &GuardContext<'_>) -> bool {
+    let RequestHead { headers, peer_addr, .. } = ctx.head();
+    token.admit(presented(headers), peer_addr.map(|it| it.ip())).is_err()
+}
+
+/// What a request says of whether it comes from the cluster.
+pub fn presented(headers: &HeaderMap) -> Presented<'_> {
+    Presented {
+        token: headers.get(&CLUSTER_TOKEN).map(HeaderValue::as_bytes),
+        authorization: headers.get(AUTHORIZATION).map(HeaderValue::as_bytes),
+    }
+}
 
 /// Middleware: refuses whoever is not on this machine. What a proxy forwards is not, wherever the
 /// proxy is.

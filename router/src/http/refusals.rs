@@ -1,11 +1,14 @@
 //! Answers to what no handler takes: paths and methods that are not there, and requests that come from
 //! where they should not.
 
-use super::{error::ApiError, invocations::new_request_id};
+use super::{error::ApiError, invocations::new_request_id, neighbours::presented};
 use crate::{body::BodyReader, metrics::Outcome};
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::StatusCode,
+    http::{
+        StatusCode,
+        header::{HeaderValue, WWW_AUTHENTICATE},
+    },
     web::{Data, Payload},
 };
 
@@ -35,6 +38,19 @@ pub async fn foreign_host(payload: Payload, bodies: Data<BodyReader>) -> HttpRes
     let message =
         "This router serves its own machine alone: reach it by an address, or as localhost.";
     denied(message, payload, &bodies).await
+}
+
+/// Who calls what is for the cluster alone, and does not show its token.
+pub async fn stranger(
+    request: HttpRequest,
+    mut payload: Payload,
+    bodies: Data<BodyReader>,
+) -> HttpResponse {
+    let error = ApiError::untrusted(presented(request.headers()).fault());
+    bodies.drain(&mut payload).await;
+    let mut response = error.into_response(&new_request_id());
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 async fn denied(message: &str, mut payload: Payload, bodies: &BodyReader) -> HttpResponse {

@@ -88,6 +88,9 @@ const TO_64: MaxChars = (64, "have length less than or equal to 64");
 const TO_256: MaxChars = (256, "have length less than or equal to 256");
 const TO_1024: MaxChars = (1024, "have length less than or equal to 1024");
 
+/// Room for what clients commonly send to models.
+const N_FORWARDED: usize = 4;
+
 /// Every header of the operation but the target model and variant, which are names of ours.
 const RULES: [Rule; 9] = [
     seen("content-type", "contentType", TO_1024, Chars::Ascii),
@@ -128,7 +131,7 @@ pub fn endpoint_name(segment: &str) -> Result<EndpointName, InvalidRequest> {
 
 /// Parses and checks every header of the operation. All others are ignored, and not forwarded.
 pub fn parse(request: &HeaderMap) -> Result<Asked, InvalidRequest> {
-    let mut forwarded = Vec::new();
+    let mut forwarded = Vec::with_capacity(N_FORWARDED);
     let mut target_model = None;
     if let Some(model) = request.get(&headers::TARGET_MODEL) {
         target_model = Some(name(text(model, "targetModel")?, "targetModel")?);
@@ -181,7 +184,8 @@ impl Rule {
 
     /// Returns the constraint that `value` fails to satisfy.
     fn flaw(&self, value: &str) -> Option<&'static str> {
-        if value.chars().count() > self.max_chars {
+        // Characters are counted only where there may be too many.
+        if value.len() > self.max_chars && value.chars().count() > self.max_chars {
             return Some(self.too_long);
         }
         match self.chars {

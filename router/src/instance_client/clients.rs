@@ -8,10 +8,10 @@ use crate::{
     config::InstanceConfig,
     instance::{Instance, Life},
 };
+use awc::http::{Uri, header::HOST};
 use std::{
     cell::RefCell,
     collections::HashMap,
-    net::SocketAddr,
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -19,6 +19,13 @@ use tokio::time::interval;
 
 /// How often clients of instances that are gone are looked for. Nothing waits for it.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where invocations go. A client is one instance's, and requests carry its address and its name: awc
+/// hashes and compares the name in here, several times for each.
+const URI: &str = "http://i/invocations";
+
+/// Room for the headers of nearly every invocation: growing moves all that are there.
+const N_HEADERS: usize = 14;
 
 /// Connections live for a day: their age is no reason to close them.
 const CONNECTION_LIFETIME: Duration = Duration::from_hours(24);
@@ -30,7 +37,9 @@ pub(super) struct Clients(Rc<Inner>);
 struct Inner {
     end_of_stream: EndOfStream,
     config: InstanceConfig,
-    kept: RefCell<HashMap<SocketAddr, Kept>>,
+    uri: Uri,
+    /// By the id of the process: one at the same address as another has connections of its own.
+    kept: RefCell<HashMap<usize, Kept>>,
 }
 
 struct Kept {
@@ -41,7 +50,12 @@ struct Kept {
 impl Clients {
     /// Sweeps from now on, so it needs the thread's runtime.
     pub(super) fn new(config: InstanceConfig, end_of_stream: EndOfStream) -> Self {
-        let inner = Rc::new(Inner { end_of_stream, config, kept: RefCell::default() });
+        let inner = Rc::new(Inner {
+            end_of_stream,
+            config,
+            uri: Uri::from_static(URI),
+            kept: RefCell::default(),
+        });
         actix_web::rt::spawn(sweep(Rc::downgrade(&inner)));
         Self(inner)
     }
@@ -49,13 +63,14 @@ impl Clients {
     /// Begins a `POST` to an instance.
     pub(super) fn post(&self, instance: &Instance) -> awc::ClientRequest {
         let mut kept = self.0.kept.borrow_mut();
+        // Holding its life keeps the id from being another's.
         let new = || Kept { client: self.0.client(), life: instance.life() };
-        let kept = kept.entry(instance.address).or_insert_with(new);
-        // Another process at the same address: the connections of the one before are dead.
-        if !kept.life.is_of(instance) {
-            *kept = new();
-        }
-        kept.client.post(instance.uri.clone())
+        let kept = kept.entry(instance.process_id()).or_insert_with(new);
+        let mut request = kept.client.post(self.0.uri.clone()).address(instance.address);
+        let headers = request.headers_mut();
+        headers.reserve(N_HEADERS);
+        headers.insert(HOST, instance.host.clone());
+        request
     }
 }
 

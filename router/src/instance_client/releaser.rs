@@ -1,6 +1,7 @@
 //! Asks instances to let go of models that no endpoint serves any more.
 
 use super::{
+    bearer::Bearer,
     clients::client,
     connection::{Connector, EndOfStream},
 };
@@ -25,6 +26,7 @@ const MAX_ASKS: usize = 32;
 #[derive(Clone)]
 pub struct Releaser {
     client: awc::Client,
+    bearer: Bearer,
 }
 
 impl fmt::Debug for Releaser {
@@ -34,10 +36,9 @@ impl fmt::Debug for Releaser {
 }
 
 impl Releaser {
-    pub fn new() -> Self {
-        Self {
-            client: client(Connector::new(EndOfStream::default()), CONNECT_TIMEOUT, Duration::ZERO),
-        }
+    pub fn new(bearer: Bearer) -> Self {
+        let connector = Connector::new(EndOfStream::default());
+        Self { client: client(connector, CONNECT_TIMEOUT, Duration::ZERO), bearer }
     }
 
     /// Asks every instance to let go of every model below these prefixes. What an instance does not
@@ -56,15 +57,11 @@ impl Releaser {
     async fn ask(&self, instance: &Instance, prefix: &str) -> Result<(), String> {
         let prefix = utf8_percent_encode(prefix, NON_ALPHANUMERIC);
         let url = format!("http://{}/manifold/v1/models?prefix={prefix}", instance.address);
-        let asked = timeout(PATIENCE, self.client.delete(url).force_close().send()).await;
+        let mut request = self.client.delete(url).force_close();
+        self.bearer.show(request.headers_mut());
+        let asked = timeout(PATIENCE, request.send()).await;
         let answer = asked.map_err(|_| "no answer in time".to_owned())?;
         let answer = answer.map_err(|error| error.to_string())?;
         if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
-    }
-}
-
-impl Default for Releaser {
-    fn default() -> Self {
-        Self::new()
     }
 }

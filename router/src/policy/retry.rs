@@ -13,6 +13,8 @@ pub enum Failed {
     NotBegun,
     /// The instance lives, and did not begin with it.
     Refused,
+    /// The instance is leaving, and its model with it: no failure, but a hint where to go.
+    Left,
     /// The connection closed before the head of the answer came: it may have run.
     Died,
     /// The instance was lost before the head of the answer came: it may have run, and there is
@@ -64,6 +66,10 @@ impl History {
             return Next::Same;
         }
         self.is_second = false;
+        if failed == Failed::Left {
+            // Each of them says so once, and at once: that is bound enough.
+            return Next::Other;
+        }
         self.n_deaths += usize::from(died);
         self.n_instances += 1;
         if self.n_instances > self.max_instances || self.is_deadly() {

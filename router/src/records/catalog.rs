@@ -1,28 +1,36 @@
 //! The control plane's catalog as records.
 
-use super::{Records, RecordsError, Table, Write};
+use super::{RecordsError, Table, Write};
 use crate::control::catalog::{Catalog, Change, key};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Reads the whole catalog.
-pub fn read(records: &dyn Records) -> Result<Catalog, RecordsError> {
-    Ok(Catalog {
-        models: all(records, Table::Models)?,
-        configs: all(records, Table::EndpointConfigs)?,
-        endpoints: all(records, Table::Endpoints)?,
-    })
+/// Returns the catalog after writes that may be another router's.
+pub fn written(catalog: &Catalog, writes: Vec<Write>) -> Result<Catalog, RecordsError> {
+    let mut catalog = catalog.clone();
+    for write in writes {
+        match write.table {
+            Table::Models => put(&mut catalog.models, write)?,
+            Table::EndpointConfigs => put(&mut catalog.configs, write)?,
+            Table::Endpoints => put(&mut catalog.endpoints, write)?,
+            Table::AsyncInvocations | Table::Cluster => {}
+        }
+    }
+    Ok(catalog)
 }
 
-fn all<R: DeserializeOwned>(
-    records: &dyn Records,
-    table: Table,
-) -> Result<BTreeMap<String, Arc<R>>, RecordsError> {
-    let parse = |(key, value): (String, Vec<u8>)| match serde_json::from_slice(&value) {
-        Ok(record) => Ok((key, Arc::new(record))),
-        Err(error) => Err(RecordsError::Malformed { table, key, reason: error.to_string() }),
-    };
-    records.all(table)?.into_iter().map(parse).collect()
+fn put<R: DeserializeOwned>(
+    records: &mut BTreeMap<String, Arc<R>>,
+    Write { table, key, value }: Write,
+) -> Result<(), RecordsError> {
+    match value.map(|value| serde_json::from_slice(&value)) {
+        Some(Ok(record)) => drop(records.insert(key, Arc::new(record))),
+        None => drop(records.remove(&key)),
+        Some(Err(error)) => {
+            return Err(RecordsError::Malformed { table, key, reason: error.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// Returns how a change is written.
@@ -49,7 +57,7 @@ pub fn has(catalog: &Catalog, change: &Change) -> bool {
         Table::Models => catalog.models.contains_key(&key),
         Table::EndpointConfigs => catalog.configs.contains_key(&key),
         Table::Endpoints => catalog.endpoints.contains_key(&key),
-        Table::AsyncInvocations => false,
+        Table::AsyncInvocations | Table::Cluster => false,
     }
 }
 

@@ -50,15 +50,17 @@ async fn more_instances_than_allowed_wait() {
 }
 
 #[actix_web::test]
-async fn an_instance_that_drains_or_leaves_gets_nothing_new() {
+async fn an_instance_gets_nothing_before_it_has_joined_and_after_it_has_left() {
     let instance = Instance::answering("a", Act::Send(ok("", "yes"))).await;
     let router = Router::with(&[], &[&instance]).await;
-    assert_eq!(router.invoke("m", b"").await.status, 200);
-
-    router.heartbeat("a", instance.address, "draining").await;
+    router.heartbeat("a", instance.address, "joining").await;
     eventually(async || router.invoke("m", b"").await.status == 503).await;
     router.heartbeat("a", instance.address, "serving").await;
     eventually(async || router.invoke("m", b"").await.status == 200).await;
+    router.heartbeat("a", instance.address, "draining").await;
+    let metrics = async || router.metrics().await;
+    eventually(async || metrics().await.contains(r#"router_instances{state="draining"} 1"#)).await;
+    assert_eq!(router.invoke("m", b"").await.status, 200);
 
     assert_eq!(router.send("DELETE /manifold/v1/instances/a", "", b"").await.status, 204);
     eventually(async || router.invoke("m", b"").await.status == 503).await;

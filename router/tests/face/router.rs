@@ -4,7 +4,7 @@ use crate::instance::{Instance, header};
 use router::{
     app::App,
     config::Config,
-    policy::ring::{PlacementRing, shares},
+    policy::ring::{Key, Node, PlacementRing, shares},
 };
 use std::{ffi::OsString, io, net::SocketAddr, time::Duration};
 use tokio::{
@@ -160,7 +160,7 @@ pub(crate) fn model_preferring(first: &Instance, instances: &[&Instance]) -> Str
     let ring = PlacementRing::empty().changed_to(&shares(&budgets));
     let prefers = |model: &String| {
         let key = format!("s3://bucket/models/{model}");
-        ring.preference(&key).next().is_some_and(|it| it.as_str() == first.id)
+        ring.first(Key::of(&key)) == Some(Node::of(&first.id.parse().expect("an id")))
     };
     (0..1000).map(|n| format!("model-{n}.tar.gz")).find(prefers).expect("some model does")
 }

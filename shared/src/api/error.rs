@@ -10,6 +10,8 @@ use std::{fmt, str::FromStr};
 pub enum ErrorKind {
     /// The call itself is malformed.
     BadRequest,
+    /// The caller does not show the cluster's token.
+    Untrusted,
     /// The caller may not ask for this address.
     Forbidden,
     /// No such model is resident (container contract).
@@ -53,8 +55,9 @@ pub struct ErrorBody {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
+        Self::Untrusted,
         Self::Forbidden,
         Self::ModelNotFound,
         Self::AlreadyLoaded,
@@ -75,6 +78,7 @@ impl ErrorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad-request",
+            Self::Untrusted => "untrusted",
             Self::Forbidden => "forbidden",
             Self::ModelNotFound => "model-not-found",
             Self::AlreadyLoaded => "already-loaded",
@@ -97,6 +101,7 @@ impl ErrorKind {
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest | Self::BadArtifact | Self::BadInput => 400,
+            Self::Untrusted => 401,
             Self::Forbidden => 403,
             Self::ModelNotFound | Self::ArtifactNotFound => 404,
             Self::NotAcceptable => 406,
@@ -113,7 +118,8 @@ impl ErrorKind {
     /// stopped it is this instance's own state.
     pub fn is_worth_another_instance(self) -> bool {
         match self {
-            Self::StoreUnavailable
+            Self::Untrusted
+            | Self::StoreUnavailable
             | Self::InsufficientMemory
             | Self::Overloaded
             | Self::Draining => true,

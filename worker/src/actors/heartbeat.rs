@@ -1,4 +1,5 @@
-//! Tells every router that this instance lives, what it holds and how busy it is.
+//! Tells every router that this instance lives, what it holds and how busy it is, and what it is about
+//! to do.
 //!
 //! # Invariants
 //!
@@ -9,14 +10,23 @@
 //! Its supervisor, `Instance`, ends the process: an instance that no router knows is of no use.
 
 use super::model_cache::ModelCache;
+use crate::trust;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use shared::{
     api::membership::{Heartbeat as Report, InstanceState},
+    etcd::members::Registered,
     id::{FleetId, InstanceId},
+    token::ClusterToken,
 };
-use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 /// A third of the router's lease of 3 s: two may be lost.
@@ -34,20 +44,33 @@ pub struct Heartbeat {
 /// What the heartbeat reports, and to whom.
 #[derive(Clone, Debug)]
 pub struct HeartbeatParts {
-    /// `http://host:port` of each router.
-    pub routers: Vec<String>,
+    /// `http://host:port` of each router, as they are found.
+    pub routers: watch::Receiver<BTreeSet<String>>,
+    /// Takes what etcd shall say of this instance.
+    pub registered: watch::Sender<Vec<u8>>,
     pub instance: InstanceId,
     pub fleet: Option<FleetId>,
     pub address: SocketAddr,
     pub boot_id: String,
     pub n_slots: usize,
     pub cache: ModelCache,
+    /// What routers are shown.
+    pub token: Option<ClusterToken>,
 }
 
 impl Heartbeat {
+    /// Starts to report the instance as joining.
     pub async fn spawn(parts: HeartbeatParts, supervisor: ActorCell) -> Result<Self, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, HeartbeatActor, parts, supervisor).await?;
         Ok(Self { actor })
+    }
+
+    /// Reports another state to every router, now and from now on. Returns the URLs of the instance at
+    /// those that took the report, when each has answered or had its time.
+    pub async fn announce(&self, state: InstanceState) -> Vec<String> {
+        let announce = ractor::call!(self.actor, |reply| Message::Announce { state, reply });
+        // A stopping instance is known to nobody.
+        announce.unwrap_or_default()
     }
 
     /// Says goodbye to every router; returns when each has answered or had its time.
@@ -62,6 +85,7 @@ impl Heartbeat {
 #[derive(Debug)]
 enum Message {
     Tick,
+    Announce { state: InstanceState, reply: RpcReplyPort<Vec<String>> },
     Leave { reply: RpcReplyPort<()> },
 }
 
@@ -82,16 +106,16 @@ impl Actor for HeartbeatActor {
     ) -> Result<State, ActorProcessingErr> {
         // A proxy of the environment is for the world, not for routers.
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-        let router = |url: &String| Router {
-            url: format!("{}/manifold/v1/instances/{}", url.trim_end_matches('/'), parts.instance),
-            turn: Arc::new(Semaphore::new(1)),
-            is_registered: Arc::default(),
-        };
-        let routers = parts.routers.iter().map(router).collect();
+        let mut found = parts.routers.clone();
         // The first report goes out now, the others by the clock.
         let _ = myself.cast(Message::Tick);
         myself.send_interval(INTERVAL, || Message::Tick);
-        Ok(State { client, routers, parts, is_leaving: false })
+        // A router that is found hears of us at once.
+        tokio::spawn(async move {
+            while found.changed().await.is_ok() && myself.cast(Message::Tick).is_ok() {}
+        });
+        let (routers, phase) = (BTreeMap::new(), InstanceState::Joining);
+        Ok(State { client, routers, parts, phase, is_leaving: false })
     }
 
     async fn handle(
@@ -102,6 +126,7 @@ impl Actor for HeartbeatActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Tick => state.tick(),
+            Message::Announce { state: next, reply } => state.announce(next, reply),
             Message::Leave { reply } => state.leave(reply),
         }
         Ok(())
@@ -112,8 +137,10 @@ impl Actor for HeartbeatActor {
 
 struct State {
     client: reqwest::Client,
-    routers: Vec<Router>,
+    /// By `http://host:port`.
+    routers: BTreeMap<String, Router>,
     parts: HeartbeatParts,
+    phase: InstanceState,
     is_leaving: bool,
 }
 
@@ -128,31 +155,76 @@ struct Router {
 }
 
 impl State {
-    fn tick(&self) {
+    fn tick(&mut self) {
         if self.is_leaving {
             return;
         }
-        let report = self.report();
-        for router in &self.routers {
+        let report = self.prepare();
+        for router in self.routers.values() {
             let Ok(turn) = Arc::clone(&router.turn).try_acquire_owned() else { continue };
             let (client, router, report) = (self.client.clone(), router.clone(), report.clone());
+            let token = self.parts.token.clone();
             tokio::spawn(async move {
                 let _turn = turn;
-                let answer = client.put(&router.url).json(&report).send().await;
-                router.note(answer.and_then(reqwest::Response::error_for_status));
+                router.tell(&client, token.as_ref(), &report).await;
             });
+        }
+    }
+
+    fn announce(&mut self, phase: InstanceState, reply: RpcReplyPort<Vec<String>>) {
+        self.phase = phase;
+        let report = self.prepare();
+        let announcements = self.routers.values().map(|router| {
+            let (client, router, report) = (self.client.clone(), router.clone(), report.clone());
+            let token = self.parts.token.clone();
+            async move {
+                // A report under way says the state before, and must not arrive after this one.
+                let _turn = router.turn.acquire().await;
+                router.tell(&client, token.as_ref(), &report).await.then_some(router.url)
+            }
+        });
+        let announcements = futures_util::future::join_all(announcements);
+        tokio::spawn(async move {
+            let told = announcements.await.into_iter().flatten().collect();
+            // Who asked may have run out of patience.
+            let _ = reply.send(told);
+        });
+    }
+
+    /// Finds out whom to tell what, and has etcd told.
+    fn prepare(&mut self) -> Report {
+        self.find_routers();
+        let report = self.report();
+        let registered = Registered::of(&report).encode();
+        self.parts.registered.send_if_modified(|before| {
+            *before != registered && {
+                *before = registered;
+                true
+            }
+        });
+        report
+    }
+
+    fn find_routers(&mut self) {
+        let found = self.parts.routers.borrow_and_update();
+        self.routers.retain(|url, _| found.contains(url));
+        for url in &*found {
+            if !self.routers.contains_key(url) {
+                self.routers.insert(url.clone(), Router::new(url, &self.parts.instance));
+            }
         }
     }
 
     fn leave(&mut self, reply: RpcReplyPort<()>) {
         self.is_leaving = true;
-        let farewells = self.routers.iter().map(|router| {
+        let farewells = self.routers.values().map(|router| {
             let (client, router) = (self.client.clone(), router.clone());
+            let token = self.parts.token.clone();
             async move {
                 // A report under way must not arrive after the farewell.
                 let _turn = router.turn.acquire().await;
                 // If it does not arrive, the lease runs out by itself.
-                let _ = client.delete(&router.url).send().await;
+                let _ = trust::show(token.as_ref(), client.delete(&router.url)).send().await;
             }
         });
         let farewells = futures_util::future::join_all(farewells);
@@ -170,17 +242,40 @@ impl State {
             fleet: fleet.clone(),
             address: *address,
             boot_id: boot_id.clone(),
-            state: InstanceState::Serving,
+            state: self.phase,
             budget_bytes: cache.budget_bytes(),
             resident_bytes: cache.used_bytes(),
             n_resident: cache.n_resident(),
             n_in_flight: cache.n_in_flight(),
             n_slots: *n_slots,
+            hot: cache.hot(),
         }
     }
 }
 
 impl Router {
+    fn new(url: &str, instance: &InstanceId) -> Self {
+        Self {
+            url: format!("{}/manifold/v1/instances/{instance}", url.trim_end_matches('/')),
+            turn: Arc::new(Semaphore::new(1)),
+            is_registered: Arc::default(),
+        }
+    }
+
+    /// Sends a report, and says whether it was taken.
+    async fn tell(
+        &self,
+        client: &reqwest::Client,
+        token: Option<&ClusterToken>,
+        report: &Report,
+    ) -> bool {
+        let request = trust::show(token, client.put(&self.url).json(report));
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        let is_taken = answer.is_ok();
+        self.note(answer);
+        is_taken
+    }
+
     /// Logs when a router takes reports and when it no longer does, not at every report.
     fn note(&self, answer: Result<reqwest::Response, reqwest::Error>) {
         let is_registered = Some(answer.is_ok());
@@ -190,8 +285,11 @@ impl Router {
         match answer {
             Ok(_) => info!(url = self.url, "registered with router"),
             Err(error) => {
+                let is_untrusted = error.status() == Some(reqwest::StatusCode::UNAUTHORIZED);
+                let hint =
+                    if is_untrusted { "; see --cluster-token-file, here and there" } else { "" };
                 let error = shared::telemetry::Chain(&error);
-                warn!(url = self.url, %error, "router does not take reports");
+                warn!(url = self.url, %error, "router does not take reports{hint}");
             }
         }
     }

@@ -5,7 +5,7 @@
 //!
 //! # Invariants
 //!
-//! - Single flight: at most one load per artifact, however many wait.
+//! - Single flight: at most one load per artifact, however many wait. A cache that leaves begins none.
 //! - Handlers never await: loads and unloads run in tasks and come back as one message each.
 //! - A leased replica is never evicted ([`Leases`](crate::lease::Leases) decides the race).
 //! - A new version takes the place of an old one in one step: who comes later never gets the old one.
@@ -21,6 +21,7 @@
 mod below;
 mod error;
 mod load;
+mod published;
 mod resident;
 mod state;
 
@@ -36,17 +37,17 @@ use crate::{
     compute::Compute,
     lease::Lease,
     metrics::{CacheMetrics, ReplicaMetrics},
-    policy::{budget, freshness::Age},
+    policy::freshness::Age,
     runtime::{Footprint, Runtime},
 };
-use arc_swap::ArcSwap;
+use published::{Published, Snapshot};
 use ractor::{
     Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent,
 };
 use resident::{Checked, Resident};
 use shared::address::ArtifactAddress;
 use state::{Refreshed, State};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Loads that may wait for the store, for room or for a slot at the same time. Each holds the bodies
@@ -128,15 +129,6 @@ pub enum Revalidation {
     Failed,
 }
 
-/// What the cache tells the world, without being asked.
-#[derive(Debug, Default)]
-struct Published {
-    residents: HashMap<ArtifactAddress, Arc<Resident>>,
-    budget_bytes: u64,
-}
-
-type Snapshot = Arc<ArcSwap<Published>>;
-
 impl ModelCache {
     pub async fn spawn(parts: ModelCacheParts, supervisor: ActorCell) -> Result<Self, SpawnErr> {
         let snapshot = Snapshot::default();
@@ -193,6 +185,13 @@ impl ModelCache {
         resident.lease(on_deleted, None).map_or(Warm::Absent, Warm::Acquired)
     }
 
+    /// From now on loads nothing: what is not resident is somebody else's to load. What is goes on being
+    /// served until it is unloaded.
+    pub fn leave(&self) {
+        // A stopping cache loads nothing either.
+        let _ = self.actor.cast(Message::Leave);
+    }
+
     /// Unloads an artifact that nobody has pinned, when its last lease is returned; answers when its
     /// memory is free.
     pub async fn unload(&self, address: &ArtifactAddress) {
@@ -228,28 +227,6 @@ impl ModelCache {
         // A stopping cache sheds everything.
         let _ = self.actor.cast(Message::Relieve { bytes });
     }
-
-    pub fn n_resident(&self) -> usize {
-        self.snapshot.load().residents.len()
-    }
-
-    /// Invocations that run or wait on a resident model.
-    pub fn n_in_flight(&self) -> usize {
-        let snapshot = self.snapshot.load();
-        snapshot.residents.values().map(|it| it.replica.leases().n_passing()).sum()
-    }
-
-    /// What resident models cost now, bytes.
-    pub fn used_bytes(&self) -> u64 {
-        let snapshot = self.snapshot.load();
-        let footprints = snapshot.residents.values().map(|it| it.replica.footprint());
-        budget::used_bytes(footprints, self.n_slots)
-    }
-
-    /// What models may take, bytes.
-    pub fn budget_bytes(&self) -> u64 {
-        self.snapshot.load().budget_bytes
-    }
 }
 
 /// What the snapshot has for an invocation.
@@ -278,6 +255,8 @@ enum Message {
         address: ArtifactAddress,
         outcome: Result<load::Loaded, AcquireError>,
     },
+    /// The instance leaves.
+    Leave,
     Unload {
         address: ArtifactAddress,
         reply: RpcReplyPort<()>,
@@ -355,6 +334,7 @@ impl Actor for ModelCacheActor {
             }
             Message::Reserve { expected, reply } => state.reserve(expected, reply),
             Message::LoadFinished { address, outcome } => state.load_finished(&address, outcome),
+            Message::Leave => state.leave(),
             Message::Unload { address, reply } => state.unload(&address, reply),
             Message::UnloadFinished { size_bytes } => state.unload_finished(size_bytes),
             Message::UnloadBelow { below, reply } => state.unload_below(below, reply),

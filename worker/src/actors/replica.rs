@@ -16,12 +16,15 @@
 //! its supervisor, forgets it, and the next invocation loads it anew.
 
 use crate::{
+    busy::BusyTime,
     compute::{Compute, ComputeError, panic_text},
     lease::{Lease, Leases},
     memory::allocator,
     metrics::ReplicaMetrics,
+    policy::heat::{Heat, Millicores},
     runtime::{Footprint, Model, ModelInput, ModelOutput, RuntimeError},
 };
+use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use shared::{address::ArtifactAddress, api::error::ErrorKind};
 use std::{
@@ -105,6 +108,11 @@ struct Shared {
     model: Weak<dyn Model>,
     /// Set when the model panicked: what waits for it must not run any more.
     is_dead: AtomicBool,
+    /// Whether it leaves after the invocation that it was loaded for.
+    is_passing: AtomicBool,
+    busy: BusyTime,
+    /// For whoever reports it; no invocation asks.
+    heat: Mutex<Heat>,
     compute: Arc<Compute>,
     metrics: ReplicaMetrics,
 }
@@ -118,6 +126,9 @@ impl Replica {
             max_queued,
             model: Arc::downgrade(&model),
             is_dead: AtomicBool::new(false),
+            is_passing: AtomicBool::new(false),
+            busy: BusyTime::new(),
+            heat: Mutex::new(Heat::new(Instant::now())),
             compute,
             metrics,
         });
@@ -138,6 +149,32 @@ impl Replica {
     /// What the model costs now; nothing once it is unloaded.
     pub fn footprint(&self) -> Footprint {
         self.shared.model.upgrade().map_or_else(Footprint::default, |model| model.footprint())
+    }
+
+    /// How much work the model causes.
+    pub fn heat(&self) -> Millicores {
+        let now = Instant::now();
+        self.shared.heat.lock().observe(self.shared.busy.total(now), now)
+    }
+
+    /// Takes over the heat of the version before.
+    pub fn succeed(&self, before: &Self) {
+        let now = Instant::now();
+        before.heat();
+        let heat = before.shared.heat.lock().of_successor(now);
+        *self.shared.heat.lock() = heat;
+    }
+
+    /// Notes that it leaves after its invocation: it is nothing to keep warm.
+    pub fn set_passing(&self) {
+        // Looked at first: then hundreds that share it do not fight for the cache line.
+        if !self.is_passing() {
+            self.shared.is_passing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub fn is_passing(&self) -> bool {
+        self.shared.is_passing.load(Ordering::Relaxed)
     }
 
     /// Runs one invocation. The lease is returned when the model is done with it, which may be
@@ -179,10 +216,13 @@ impl Replica {
             return Err(InvokeError::Died);
         }
         let metrics = &self.shared.metrics;
-        metrics.queue.0.observe(queued.elapsed());
         let started = Instant::now();
+        metrics.queue.0.observe(started - queued);
+        self.shared.busy.begin(started);
         let outcome = catch_unwind(AssertUnwindSafe(|| hold.model.invoke(input)));
-        metrics.invoke.0.observe(started.elapsed());
+        let ended = Instant::now();
+        self.shared.busy.end(ended);
+        metrics.invoke.0.observe(ended - started);
         match outcome {
             Ok(output) => Ok(output?),
             Err(payload) => Err(self.die(panic_text(payload.as_ref()))),

@@ -23,7 +23,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::io::SyncIoBridge;
 use tracing::{info, warn};
@@ -31,6 +31,17 @@ use tracing::{info, warn};
 /// How often an artifact may be replaced under one fetch. More often than twice in a row is no
 /// upload but a loop.
 const MAX_VERSIONS: usize = 3;
+
+/// How long a fetch waits for the store's word when a version is on disk. Stores answer within 200 ms
+/// nearly always; one that stalls must not hold what is here.
+const PATIENCE_WITH_LAST: Duration = Duration::from_secs(2);
+
+/// The same once a store has made one wait for so long in vain, and until it answers again.
+const PATIENCE_WITH_SLOW: Duration = Duration::from_millis(50);
+
+/// Questions to a slow store that are kept waiting although nobody wants the answer: it says that the
+/// store is back. One would do; they end with the source's own time-outs.
+const MAX_LATE: usize = 4;
 
 /// Why a fetch breaks off when the worker ends.
 pub const STOPPING: &str = "this instance is stopping";
@@ -55,6 +66,9 @@ pub struct Ingest {
     limits: Limits,
     downloads: Arc<Semaphore>,
     is_stopping: Arc<AtomicBool>,
+    /// Whether the store has kept somebody waiting in vain, and not answered since.
+    is_slow: Arc<AtomicBool>,
+    late: Arc<Semaphore>,
 }
 
 impl Ingest {
@@ -67,7 +81,9 @@ impl Ingest {
         max_downloads: usize,
     ) -> Self {
         let downloads = Arc::new(Semaphore::new(max_downloads));
-        Self { source, cache, limits, downloads, is_stopping: Arc::default() }
+        let late = Arc::new(Semaphore::new(MAX_LATE));
+        let (is_stopping, is_slow) = Default::default();
+        Self { source, cache, limits, downloads, is_stopping, is_slow, late }
     }
 
     /// Returns an artifact as a folder on disk: its current version, or what may be given otherwise.
@@ -79,7 +95,7 @@ impl Ingest {
         let started = Instant::now();
         let mut outcome = Err(FetchError::Changed(address.clone()));
         for _ in 0..MAX_VERSIONS {
-            outcome = self.fetch_current(address).await;
+            outcome = self.fetch_current(address, otherwise).await;
             if !matches!(outcome, Err(FetchError::Changed(_))) {
                 break;
             }
@@ -95,7 +111,7 @@ impl Ingest {
 
     /// Returns which version an address stands for now.
     pub async fn locate(&self, address: &ArtifactAddress) -> Result<ArtifactVersion, FetchError> {
-        self.source.locate(address).await.map(Located::into_version)
+        self.ask(address).await.map(Located::into_version)
     }
 
     /// Deletes artifacts from the disk, leased ones when their last lease is dropped.
@@ -143,8 +159,9 @@ impl Ingest {
     async fn fetch_current(
         &self,
         address: &ArtifactAddress,
+        otherwise: Otherwise,
     ) -> Result<(ArtifactLease, ArtifactVersion, bool), FetchError> {
-        let version = match self.source.locate(address).await? {
+        let version = match self.locate_for(address, otherwise).await? {
             Located::Folder { path, version } => {
                 return Ok((ArtifactLease::in_place(path), version, false));
             }
@@ -155,6 +172,45 @@ impl Ingest {
         }
         let lease = self.download(address, &version).await?;
         Ok((lease, version, true))
+    }
+
+    /// Asks the store, and waits for long only if nothing else could be given.
+    async fn locate_for(
+        &self,
+        address: &ArtifactAddress,
+        otherwise: Otherwise,
+    ) -> Result<Located, FetchError> {
+        if otherwise == Otherwise::Nothing || self.cache.last(address).is_none() {
+            return self.ask(address).await;
+        }
+        let is_slow = self.is_slow.load(Ordering::Relaxed);
+        let patience = if is_slow { PATIENCE_WITH_SLOW } else { PATIENCE_WITH_LAST };
+        let mut asking = {
+            let (ingest, address) = (self.clone(), address.clone());
+            Box::pin(async move { ingest.ask(&address).await })
+        };
+        if let Ok(located) = timeout(patience, &mut asking).await {
+            return located;
+        }
+        self.is_slow.store(true, Ordering::Relaxed);
+        if let Ok(permit) = Arc::clone(&self.late).try_acquire_owned() {
+            // An answer that comes late still says that the store is back.
+            tokio::spawn(async move {
+                let _permit = permit;
+                // What it says is asked for again by who needs it.
+                let _ = asking.await;
+            });
+        }
+        Err(FetchError::unavailable(address, "the store did not say in time what it has"))
+    }
+
+    /// Asks the store what an address stands for, and notes that it answers.
+    async fn ask(&self, address: &ArtifactAddress) -> Result<Located, FetchError> {
+        let located = self.source.locate(address).await;
+        if !matches!(located, Err(FetchError::Unavailable(..))) {
+            self.is_slow.store(false, Ordering::Relaxed);
+        }
+        located
     }
 
     async fn download(

@@ -18,9 +18,12 @@ use actix_web::{
 };
 use shared::{
     address::ArtifactAddress,
-    api::invocation::{
-        ARTIFACT, CACHE, CACHE_DISABLED, CACHE_SETTING, DEADLINE_MS, INVOCATION_ID, LOAD_MS,
-        ON_DELETED, SERVE_STALE,
+    api::{
+        error::ErrorKind,
+        invocation::{
+            ARTIFACT, CACHE, CACHE_DISABLED, CACHE_SETTING, DEADLINE_MS, INVOCATION_ID, LOAD_MS,
+            ON_DELETED, SERVE_STALE,
+        },
     },
     telemetry::Chain,
 };
@@ -58,7 +61,13 @@ pub(super) async fn by_address(
         let body = face.bodies.read(&request, body, deadline).await?;
         let input = input(&request, body)?;
         let _single_use = is_single_use.then(|| SingleUse::new(&face.cache, &address));
-        let acquire = async || Ok(face.cache.acquire_as(&address, on_deleted).await?);
+        let acquire = async || {
+            let acquired = face.cache.acquire_as(&address, on_deleted).await?;
+            if is_single_use {
+                acquired.replica.set_passing();
+            }
+            Ok(acquired)
+        };
         invoke(&face, &request, input, deadline, acquire).await
     })
     .await
@@ -162,24 +171,26 @@ fn count(face: &Face, acquired: &Result<Acquired, HttpError>) {
             metrics.loading_wait.0.observe(*waited);
             metrics.misses.inc()
         }
+        // It goes to where the model is, and counts there.
+        Err(error) if error.kind() == ErrorKind::Draining => 0,
         Err(_) => metrics.misses.inc(),
     };
 }
 
-fn address(request: &HttpRequest) -> Result<ArtifactAddress, HttpError> {
+pub(super) fn address(request: &HttpRequest) -> Result<ArtifactAddress, HttpError> {
     let text = header(request, ARTIFACT)?
         .ok_or_else(|| HttpError::BadRequest(format!("header `{ARTIFACT}` is missing")))?;
     text.parse().map_err(|error| HttpError::BadRequest(format!("header `{ARTIFACT}`: {error}")))
 }
 
 /// What the variant says about a model whose object was deleted.
-fn on_deleted(request: &HttpRequest) -> Result<OnDeleted, HttpError> {
+pub(super) fn on_deleted(request: &HttpRequest) -> Result<OnDeleted, HttpError> {
     let is_stale = has(request, ON_DELETED, SERVE_STALE)?;
     Ok(if is_stale { OnDeleted::ServeStale } else { OnDeleted::Refuse })
 }
 
 /// Whether a header is there that has one value or is absent.
-fn has(request: &HttpRequest, name: &str, value: &str) -> Result<bool, HttpError> {
+pub(super) fn has(request: &HttpRequest, name: &str, value: &str) -> Result<bool, HttpError> {
     match header(request, name)? {
         None => Ok(false),
         Some(text) if text == value => Ok(true),
@@ -188,7 +199,7 @@ fn has(request: &HttpRequest, name: &str, value: &str) -> Result<bool, HttpError
 }
 
 /// When the caller wants the head of the answer; when the configuration says, if the caller does not.
-fn deadline(request: &HttpRequest, face: &Face) -> Result<Instant, HttpError> {
+pub(super) fn deadline(request: &HttpRequest, face: &Face) -> Result<Instant, HttpError> {
     let otherwise = Duration::from_secs(face.config.invocation_timeout_s);
     Ok(Instant::now() + within(header(request, DEADLINE_MS)?, otherwise)?)
 }

@@ -12,6 +12,12 @@ use tokio::time::Instant;
 /// Bytes. Less than a mebibyte is a mistake in the unit; more than a pebibyte no machine has.
 const BUDGETS: RangeInclusive<u64> = 1 << 20..=1 << 50;
 
+/// `GET /manifold/v1/models`: what is resident, and how hot it is.
+pub(super) async fn list(face: web::Data<Face>) -> Result<HttpResponse, HttpError> {
+    require_by_address(&face)?;
+    Ok(HttpResponse::Ok().json(face.cache.residents()))
+}
+
 /// A query as it stands there, because names in it may come again.
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -75,7 +81,7 @@ pub(super) async fn set_budget(
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn require_by_address(face: &Face) -> Result<(), HttpError> {
+pub(super) fn require_by_address(face: &Face) -> Result<(), HttpError> {
     if face.serves_by_address { Ok(()) } else { Err(HttpError::ByAddressForbidden) }
 }
 

@@ -35,7 +35,7 @@ fn keeper(folder: &TempDir, script: &str) -> Keeper {
     };
     let data = DataDir::open(folder.path()).unwrap();
     Keeper {
-        processes: Processes { binaries, data },
+        processes: Processes { binaries, data, token_file: None },
         machine: MACHINE,
         client: Client::new("http://127.0.0.1:9"),
         store_url: String::new(),

@@ -1,5 +1,8 @@
 use super::*;
-use crate::{control::catalog::EndpointStatus, records::database::DatabaseRecords};
+use crate::{
+    control::catalog::EndpointStatus,
+    records::{Write, alone::OwnLedger, database::DatabaseRecords},
+};
 use shared::api::endpoints::EndpointsFile;
 use std::collections::BTreeSet;
 use tempfile::TempDir;
@@ -18,7 +21,7 @@ fn endpoint(name: &str, variants: &[(&str, f64)]) -> String {
     format!("[[endpoint]]\nname = \"{name}\"\n{}", variants.collect::<String>())
 }
 
-fn start(folder: &TempDir) -> Endpoints {
+async fn start(folder: &TempDir) -> Endpoints {
     let records = DatabaseRecords::open(&folder.path().join("records.redb")).unwrap();
     let settings = Settings {
         account_id: "123456789012".to_owned(),
@@ -26,12 +29,13 @@ fn start(folder: &TempDir) -> Endpoints {
         max_instances: 8,
         max_records: 100,
     };
-    Endpoints::start(Arc::new(records), settings, EndpointMetrics::default()).unwrap()
+    let ledger = Arc::new(OwnLedger(Arc::new(records)));
+    Endpoints::start(ledger, settings, EndpointMetrics::default()).await.unwrap()
 }
 
 async fn with(toml: &str) -> (Endpoints, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let endpoints = start(&folder);
+    let endpoints = start(&folder).await;
     endpoints.seed(parse(toml)).await.unwrap();
     (endpoints, folder)
 }
@@ -91,7 +95,7 @@ async fn records_survive_a_restart() {
     // The actor's thread ends once nobody can ask it, and then the file is free.
     let reopened = || DatabaseRecords::open(&folder.path().join("records.redb")).is_ok();
     crate::actors::membership::tests::eventually(reopened).await;
-    let endpoints = start(&folder);
+    let endpoints = start(&folder).await;
     assert_eq!(before, record(&endpoints));
     assert!(endpoints.pick_variant(&"demo".parse().unwrap(), None).is_ok());
 }
@@ -113,32 +117,40 @@ enum Bad {
     Panicking,
 }
 
-impl Records for Bad {
-    fn all(&self, _: crate::records::Table) -> Result<Vec<(String, Vec<u8>)>, RecordsError> {
+impl Ledger for Bad {
+    fn copy(&self) -> Result<Vec<Write>, RecordsError> {
         Ok(Vec::new())
     }
 
-    fn commit(&self, _: &[crate::records::Write]) -> Result<(), RecordsError> {
+    fn refresh(&self) -> Result<Vec<Write>, RecordsError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&self, _: &[Write]) -> Result<(), RecordsError> {
         match self {
             Self::Failing => Err(RecordsError::Storage(Arc::new(std::io::Error::other("full")))),
             Self::Panicking => panic!("a bug"),
         }
     }
+
+    fn news(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 }
 
-fn over(records: Bad) -> Endpoints {
+async fn over(records: Bad) -> Endpoints {
     let settings = Settings {
         account_id: "123456789012".to_owned(),
         region: "us-east-1".to_owned(),
         max_instances: 8,
         max_records: 100,
     };
-    Endpoints::start(Arc::new(records), settings, EndpointMetrics::default()).unwrap()
+    Endpoints::start(Arc::new(records), settings, EndpointMetrics::default()).await.unwrap()
 }
 
 #[actix::test]
 async fn a_change_that_cannot_be_written_is_none() {
-    let endpoints = over(Bad::Failing);
+    let endpoints = over(Bad::Failing).await;
     let error = endpoints.seed(parse(&endpoint("demo", &[("a", 1.0)]))).await.unwrap_err();
     assert!(matches!(error, OperateError::Records(_)), "{error}");
     assert!(endpoints.catalog().endpoints.is_empty() && endpoints.is_alive());
@@ -146,7 +158,7 @@ async fn a_change_that_cannot_be_written_is_none() {
 
 #[actix::test]
 async fn the_death_of_the_actors_thread_is_noticed_without_asking_it_again() {
-    let endpoints = over(Bad::Panicking);
+    let endpoints = over(Bad::Panicking).await;
     let error = endpoints.seed(parse(&endpoint("demo", &[("a", 1.0)]))).await.unwrap_err();
     assert!(matches!(error, OperateError::Unavailable(_)), "{error}");
     crate::actors::membership::tests::eventually(|| !endpoints.is_alive()).await;

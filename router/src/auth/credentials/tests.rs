@@ -14,10 +14,13 @@ fn file_of(text: &str, mode: u32) -> tempfile::NamedTempFile {
     file
 }
 
-fn read_text(text: &str) -> Result<Keyring, CredentialsError> {
-    let file = file_of(text, 0o600);
+fn credentials_of(file: &Path) -> Credentials {
     let account_id = "123456789012".to_owned();
-    Credentials { file: Some(file.path().to_owned()), own: None, account_id }.read()
+    Credentials { file: Some(file.to_owned()), own: None, account_id }
+}
+
+fn read_text(text: &str) -> Result<Keyring, CredentialsError> {
+    credentials_of(file_of(text, 0o600).path()).read()
 }
 
 #[test]
@@ -63,14 +66,13 @@ fn the_key_of_the_environment_may_do_everything() {
 
 #[test]
 fn a_file_that_others_can_read_is_refused() {
-    for mode in [0o640, 0o604, 0o644, 0o660, 0o610] {
+    let read = |file: &Path| credentials_of(file).read();
+    for mode in [0o604, 0o644, 0o660, 0o610] {
         let file = file_of(ONE, mode);
         let error = read(file.path()).unwrap_err().to_string();
         let path = file.path().display();
-        let expected = format!(
-            "credentials in {path} can be read or changed by others (mode {mode:03o}): \
-             chmod 600 {path}"
-        );
+        let expected =
+            format!("{path} can be read or changed by others (mode {mode:03o}): chmod 600 {path}");
         assert_eq!(error, expected);
     }
     for mode in [0o600, 0o400] {
@@ -100,13 +102,13 @@ fn what_is_wrong_is_told_without_its_secrets() {
     check_refused(&ONE.replace("hush-one", ""), "empty access_key_id or secret_access_key");
     check_refused(&format!("{ONE}session_token = \"\""), "empty session_token");
     let long = format!("# {}", "x".repeat(1024 * 1024));
-    check_refused(&long, "are larger than 1048576 bytes");
+    check_refused(&long, "is larger than 1048576 bytes");
 }
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = read(Path::new("/no/such/credentials.toml")).unwrap_err().to_string();
-    assert_eq!(error, "cannot read credentials from /no/such/credentials.toml");
+    let error = credentials_of(Path::new("/no/such/credentials.toml")).read().unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /no/such/credentials.toml");
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn every_kind_has_its_status_and_name() {
     use ErrorKind as K;
     for (kind, status, code, original) in [
         (K::BadRequest, 500, "InternalFailure", None),
+        (K::Untrusted, 503, "ServiceUnavailable", None),
         (K::Forbidden, 400, "ValidationError", None),
         (K::ModelNotFound, 500, "InternalFailure", None),
         (K::AlreadyLoaded, 500, "InternalFailure", None),

@@ -1,5 +1,5 @@
 use super::*;
-use Failed::{Died, Lost, NotBegun, Refused};
+use Failed::{Died, Left, Lost, NotBegun, Refused};
 use proptest::prelude::*;
 
 #[track_caller]
@@ -19,6 +19,13 @@ fn what_did_not_begin_goes_to_the_next_instance() {
 #[test]
 fn three_instances_are_enough() {
     check(true, &[NotBegun; 3], &[Next::Other, Next::Other, Next::GiveUp]);
+}
+
+#[test]
+fn what_moves_with_its_model_is_followed_however_many_have_left() {
+    check(false, &[Left; 8], &[Next::Other; 8]);
+    check(true, &[Left, NotBegun, Left, NotBegun], &[Next::Other; 4]);
+    check(true, &[Died, Left, Died], &[Next::Same, Next::Other, Next::Same]);
 }
 
 #[test]

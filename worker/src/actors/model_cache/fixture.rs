@@ -25,7 +25,7 @@ const COMPUTE: ComputeLimits =
     ComputeLimits { n_slots: 2, n_queued_invocations: 8, n_queued_loads: 8 };
 
 /// Loads folders that say in a file `script` what shall happen: a size in bytes, `bad`, `panic`
-/// (at the load), or `cursed` (a panic at each invocation).
+/// (at the load), `cursed` (a panic at each invocation), or `slow`.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     n_estimates: AtomicUsize,
@@ -36,6 +36,7 @@ pub(crate) struct Scripted {
 struct ScriptedModel {
     size_bytes: u64,
     is_cursed: bool,
+    takes: Duration,
 }
 
 impl Scripted {
@@ -59,7 +60,8 @@ impl Runtime for Scripted {
             _ => {}
         }
         let size_bytes = script.parse().unwrap_or(0);
-        Ok(Arc::new(ScriptedModel { size_bytes, is_cursed: script == "cursed" }))
+        let takes = Duration::from_millis(if script == "slow" { 20 } else { 0 });
+        Ok(Arc::new(ScriptedModel { size_bytes, is_cursed: script == "cursed", takes }))
     }
 }
 
@@ -70,6 +72,7 @@ impl Model for ScriptedModel {
 
     fn invoke(&self, input: &ModelInput) -> Result<ModelOutput, RuntimeError> {
         assert!(!self.is_cursed, "scripted panic of an invocation");
+        std::thread::sleep(self.takes);
         Ok(ModelOutput { content_type: "text/plain".into(), body: input.body.clone() })
     }
 }

@@ -145,6 +145,10 @@ impl Resident {
             && !self.is_wanted_stale.swap(true, Ordering::Relaxed)
     }
 
+    pub(super) fn is_wanted_stale(&self) -> bool {
+        self.is_wanted_stale.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.located.elapsed().as_micros()).unwrap_or(NONE - 1)
     }

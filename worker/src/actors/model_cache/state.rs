@@ -49,6 +49,8 @@ pub(super) struct State {
     known: HashMap<ArtifactAddress, Footprint>,
     /// What somebody wants served even if its object is deleted.
     wanted_stale: HashSet<ArtifactAddress>,
+    /// Whether nothing is loaded any more.
+    is_leaving: bool,
 }
 
 enum Slot {
@@ -109,6 +111,7 @@ impl State {
             promised: VecDeque::new(),
             known: HashMap::new(),
             wanted_stale: HashSet::new(),
+            is_leaving: false,
         };
         state.publish();
         state
@@ -125,7 +128,9 @@ impl State {
         }
         let caller = Caller { since: Instant::now(), on_deleted, reply };
         match self.slots.get_mut(&address) {
-            Some(Slot::Loading(waiting)) => waiting.join(caller, self.context.parts.max_queued),
+            Some(Slot::Loading(waiting)) if !self.is_leaving => {
+                waiting.join(caller, self.context.parts.max_queued);
+            }
             Some(Slot::Resident(held)) if !held.resident.serves(on_deleted) => {
                 answer(caller.reply, Err(FetchError::NotFound(address).into()));
             }
@@ -134,9 +139,15 @@ impl State {
             {
                 answer(caller.reply, Ok(acquired));
             }
+            // Who comes from now on is better served where the model goes.
+            _ if self.is_leaving => answer(caller.reply, Err(AcquireError::Stopping)),
             // Absent, or just dead: then the news is under way.
-            Some(Slot::Resident(_)) | None => self.start_load(address, caller),
+            Some(Slot::Resident(_) | Slot::Loading(_)) | None => self.start_load(address, caller),
         }
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
     }
 
     pub(super) fn load_finished(
@@ -239,6 +250,9 @@ impl State {
         let max_age = self.context.parts.max_age;
         let resident = Arc::new(Resident::new(replica, version, located, max_age));
         resident.set_orphan(standing == Standing::Orphan);
+        if self.wanted_stale.contains(address) {
+            resident.want_stale();
+        }
         self.slots.insert(address.clone(), Slot::Resident(Held::new(Arc::clone(&resident))));
         drop(reservation);
         resident

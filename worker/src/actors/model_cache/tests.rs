@@ -272,3 +272,27 @@ async fn a_smaller_budget_sheds_at_once() {
     assert!(fixture.is_resident(&models[2]));
     assert_eq!(fixture.cache.budget_bytes(), MIB);
 }
+
+#[tokio::test]
+async fn the_model_that_works_is_hot_and_comes_first() {
+    let fixture = Fixture::new().await;
+    let (idle, works) = (fixture.model("a"), fixture.artifact("b", "slow"));
+    fixture.use_once(&works).await;
+    // Not yet: nothing has run.
+    assert!(fixture.cache.hot().is_empty());
+    while fixture.cache.hot().is_empty() {
+        fixture.invoke(&works).await.unwrap();
+        fixture.use_once(&idle).await;
+    }
+    let hot = fixture.cache.hot();
+    assert_eq!((hot.len(), hot[0].artifact.clone()), (1, works.to_string()));
+    assert!(hot[0].fast_millicores > hot[0].slow_millicores, "{hot:?}");
+    // Although the other one was used last.
+    let residents = fixture.cache.residents().models;
+    assert_eq!(residents[0].artifact, works.to_string());
+    assert_eq!((residents[1].fast_millicores, residents[1].resident_bytes), (0, MIB));
+
+    // A model that shall not stay is nothing that another instance should have.
+    fixture.cache.acquire(&works).await.unwrap().replica.set_passing();
+    assert!(fixture.cache.hot().is_empty() && fixture.cache.residents().models[0].is_bound);
+}

@@ -27,6 +27,25 @@ async fn the_last_version_is_served_from_disk_while_its_store_gives_nothing() {
     assert_eq!(standing("new").await, Standing::Last);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_on_disk_does_not_wait_for_a_store_that_stalls() {
+    let setup = Setup::with_models(&["a"]).await;
+    setup.fetch("a").await.unwrap();
+    setup.shelf.is_stalled.store(true, Ordering::SeqCst);
+    let fetched_within = async |patience_ms: u64| {
+        let asked = tokio::time::Instant::now();
+        let fetched = setup.fetch("a").await.unwrap();
+        assert_eq!(content(&fetched), "a");
+        assert!(asked.elapsed() <= std::time::Duration::from_millis(patience_ms));
+        fetched.standing
+    };
+    assert_eq!(fetched_within(2_100).await, Standing::Last);
+    assert_eq!(fetched_within(100).await, Standing::Last, "it is known to stall");
+
+    setup.shelf.is_stalled.store(false, Ordering::SeqCst);
+    assert_eq!(fetched_within(100).await, Standing::Current);
+}
+
 #[tokio::test]
 async fn a_deleted_artifact_is_served_to_those_alone_who_want_it_all_the_same() {
     let setup = Setup::with_models(&["a"]).await;

@@ -175,6 +175,7 @@ impl State {
         );
         self.count(Revalidation::Replaced);
         let is_leaving = self.held(address, old).is_some_and(|held| held.is_leaving);
+        loaded.replica.succeed(&old.replica);
         self.install(address, loaded);
         self.publish();
         self.retire(old.replica.clone(), None);

@@ -129,3 +129,31 @@ async fn what_an_exception_names_stays_in_memory_and_on_disk() {
     fixture.use_once(&on_disk).await;
     assert_eq!(fixture.n_opened(), 3, "it came from disk");
 }
+
+#[tokio::test]
+async fn a_cache_that_leaves_loads_nothing_and_serves_what_it_has() {
+    let fixture = Fixture::new().await;
+    let (resident, absent, loading) =
+        (fixture.model("a"), fixture.model("b"), fixture.packed("c", "1"));
+    fixture.use_once(&resident).await;
+    fixture.hold_bytes(true);
+    let waiting = fixture.cache.acquire(&loading);
+    tokio::pin!(waiting);
+    while fixture.n_opened() == 0 {
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        yield_now().await;
+    }
+
+    fixture.cache.leave();
+
+    let refusal = async |address| fixture.cache.acquire(address).await.unwrap_err().kind();
+    assert_eq!(refusal(&absent).await, ErrorKind::Draining);
+    assert_eq!(refusal(&loading).await, ErrorKind::Draining);
+    assert!(fixture.cache.acquire(&resident).await.unwrap().waited.is_none());
+    // Who came before is served.
+    fixture.hold_bytes(false);
+    assert!(waiting.await.is_ok());
+    // What was handed over is somebody else's to load.
+    fixture.cache.unload(&resident).await;
+    assert_eq!(refusal(&resident).await, ErrorKind::Draining);
+}

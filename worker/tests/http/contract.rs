@@ -1,110 +1,9 @@
-//! SageMaker's container contract, `POST /invocations` and what routers and launchers ask besides, over
-//! HTTP, on a whole worker.
+//! SageMaker's container contract, and `POST /invocations`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests too: a panic fails the test, and says where"
-)]
-
-use clap::Parser as _;
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
-use tempfile::TempDir;
-use worker::{app::App, config::Config};
-
-/// A worker on a free port with a folder of artifacts. It ends with the test's runtime.
-struct Worker {
-    url: String,
-    client: Client,
-    models: TempDir,
-    cache: TempDir,
-}
-
-impl Worker {
-    async fn start(flags: &[&str]) -> Self {
-        let (models, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let bind = if flags.contains(&"--bind") { &[][..] } else { &["--bind", "127.0.0.1:0"][..] };
-        let root = models.path().to_str().unwrap();
-        let folder = cache.path().to_str().unwrap();
-        let own = ["manifold-worker", "--file-root", root, "--cache-dir", folder];
-        let arguments = own.iter().chain(bind).chain(flags);
-        let app = App::build(Config::parse_from(arguments).validate().unwrap()).await.unwrap();
-        let url = format!("http://127.0.0.1:{}", app.address().port());
-        tokio::spawn(app.run());
-        let worker = Self { url, client: Client::new(), models, cache };
-        assert_eq!(worker.call(Method::GET, "/ping").send().await.unwrap().status(), 200);
-        worker
-    }
-
-    /// Makes an unpacked model as SageMaker does, and returns its folder.
-    fn model(&self, name: &str) -> PathBuf {
-        let folder = self.models.path().join(name).join("model");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("manifold.toml"), "[model]\nruntime = \"echo\"\n").unwrap();
-        folder
-    }
-
-    /// Makes a packed model, and returns its address.
-    fn packed(&self, name: &str) -> String {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        let manifest = b"[model]\nruntime = \"echo\"\n";
-        header.set_size(manifest.len() as u64);
-        archive.append_data(&mut header, "manifold.toml", &manifest[..]).unwrap();
-        let path = self.models.path().join(name);
-        fs::write(&path, archive.into_inner().unwrap()).unwrap();
-        format!("file://{}", path.display())
-    }
-
-    /// Invokes a packed model by its address.
-    async fn invoke(&self, address: &str, headers: &[(&str, &str)]) -> StatusCode {
-        let mut call = self.call(Method::POST, "/invocations").body("hello");
-        call = call.header("x-manifold-artifact", address);
-        for (name, value) in headers {
-            call = call.header(*name, *value);
-        }
-        call.send().await.unwrap().status()
-    }
-
-    /// Waits until a metric has a value.
-    async fn shows(&self, line: &str) {
-        let metrics =
-            async || self.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-        while !metrics().await.contains(line) {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Waits until so many artifacts are on disk.
-    async fn has_on_disk(&self, n_artifacts: usize) {
-        let count = || fs::read_dir(self.cache.path().join("artifacts")).unwrap().count();
-        while count() != n_artifacts {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url))
-    }
-
-    async fn json(&self, request: RequestBuilder) -> (StatusCode, Value) {
-        let answer = request.send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
-    }
-
-    async fn load(&self, name: &str) -> (StatusCode, Value) {
-        let body = json!({ "model_name": name, "url": self.model(name) });
-        self.json(self.call(Method::POST, "/models").json(&body)).await
-    }
-
-    async fn names(&self, query: &str) -> (Vec<String>, Option<String>) {
-        let (_, page) = self.json(self.call(Method::GET, &format!("/models{query}"))).await;
-        let names = page["models"].as_array().unwrap().iter();
-        let names = names.map(|it| it["modelName"].as_str().unwrap().to_owned()).collect();
-        (names, page["nextPageToken"].as_str().map(str::to_owned))
-    }
-}
+use crate::worker::Worker;
+use reqwest::Method;
+use serde_json::json;
+use std::fs;
 
 #[tokio::test]
 async fn a_model_is_loaded_listed_invoked_and_unloaded_by_name() {
@@ -274,7 +173,7 @@ async fn files_outside_of_the_roots_are_forbidden() {
 
 #[tokio::test]
 async fn bound_wider_only_the_container_contract_is_served() {
-    let worker = Worker::start(&["--bind", "0.0.0.0:0"]).await;
+    let worker = Worker::start(&["--bind", "0.0.0.0:0", "--allow-unauthenticated"]).await;
     let call = worker.call(Method::POST, "/invocations");
     let address = format!("file://{}", worker.model("a").display());
     let (status, body) = worker.json(call.header("x-manifold-artifact", address)).await;
@@ -309,60 +208,4 @@ async fn a_deleted_model_answers_those_alone_who_want_it() {
     assert_eq!(worker.invoke(&address, &[]).await, 404);
     assert_eq!(worker.invoke(&address, &stale).await, 200);
     worker.shows("worker_revalidations_total{outcome=\"Deleted\"}").await;
-}
-
-#[tokio::test]
-async fn models_below_a_prefix_are_let_go() {
-    let worker = Worker::start(&[]).await;
-    for name in ["one-a.tar", "one-b.tar", "two.tar"] {
-        assert_eq!(worker.invoke(&worker.packed(name), &[]).await, 200);
-    }
-    let below = |name: &str| format!("file://{}/{name}", worker.models.path().display());
-    let unload = |prefix: String| {
-        worker.call(Method::DELETE, &format!("/manifold/v1/models?prefix={prefix}"))
-    };
-
-    let (status, body) = worker.json(unload(below("one"))).await;
-    assert_eq!((status.as_u16(), body), (200, json!({ "n_unloaded": 2 })));
-    worker.has_on_disk(1).await;
-    worker.shows("worker_resident_models 1\n").await;
-
-    for prefix in ["", "/", "one", "s3://"] {
-        assert_eq!(worker.json(unload(prefix.to_owned())).await.0, 400, "{prefix}");
-    }
-    assert_eq!(worker.json(worker.call(Method::DELETE, "/manifold/v1/models")).await.0, 400);
-    assert_eq!(worker.json(worker.call(Method::GET, "/manifold/v1/models")).await.0, 405);
-}
-
-#[tokio::test]
-async fn a_budget_that_is_set_takes_the_place_of_the_flags() {
-    let worker = Worker::start(&["--memory-budget", "5000000"]).await;
-    let set = |body: Value| worker.call(Method::PUT, "/manifold/v1/budget").json(&body);
-    let budget = json!({ "memory_budget_bytes": 3_000_000 });
-    assert_eq!(set(budget).send().await.unwrap().status(), 204);
-    worker.shows("worker_budget_bytes 3000000\n").await;
-
-    for bad in [
-        json!({ "memory_budget_bytes": 1000 }),
-        json!({ "memory_budget_bytes": 1_u64 << 51 }),
-        json!({ "memory_budget_bytes": -1 }),
-        json!({ "memory_budget": 3_000_000 }),
-        json!({}),
-    ] {
-        assert_eq!(worker.json(set(bad.clone())).await.0, 400, "{bad}");
-    }
-}
-
-#[tokio::test]
-async fn bound_wider_nobody_lets_models_go_or_sets_the_budget() {
-    let worker = Worker::start(&["--bind", "0.0.0.0:0"]).await;
-    let budget = json!({ "memory_budget_bytes": 3_000_000 });
-    let calls = [
-        worker.call(Method::PUT, "/manifold/v1/budget").json(&budget),
-        worker.call(Method::DELETE, "/manifold/v1/models?prefix=s3://bucket/"),
-    ];
-    for call in calls {
-        let (status, body) = worker.json(call).await;
-        assert_eq!((status.as_u16(), &body["type"]), (403, &json!("forbidden")));
-    }
 }

@@ -3,13 +3,17 @@
 //! Files are looked at, not watched: a second late is soon enough, and it works on every file
 //! system, also where a file is replaced through a link as orchestrators do.
 
+use crate::telemetry::Chain;
 use std::{
+    convert::Infallible,
+    error::Error,
     fs::Metadata,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
 
 /// How often files are looked at: who changes one waits at most as long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,6 +73,23 @@ impl Watch {
             if seen != self.seen {
                 self.seen = seen;
                 return;
+            }
+        }
+    }
+}
+
+/// Reads again after each change. What cannot be used changes nothing, and is logged once.
+pub async fn follow<E: Error + 'static>(
+    what: &'static str,
+    mut watch: Watch,
+    read: impl Fn() -> Result<(), E>,
+) -> Infallible {
+    loop {
+        watch.changed().await;
+        match read() {
+            Ok(()) => info!(what, "read again"),
+            Err(error) => {
+                error!(what, error = %Chain(&error), "cannot be used: what was read before stays");
             }
         }
     }

@@ -1,0 +1,123 @@
+//! This router's place in a cluster with etcd: registers it, and tells `Membership` of the instances.
+//!
+//! # Invariants
+//!
+//! - What etcd said last stays while it cannot be asked: losing it freezes the view.
+//! - The lease under which this router is registered is what it claims work by.
+
+use crate::{
+    actors::membership::Membership, async_invocations::sharing::Sharing, config::ClusterConfig,
+    metrics::ClusterMetrics, own_address,
+};
+use shared::etcd::{
+    Etcd,
+    directory::{Directory, View},
+    members::{self, Registered, RouterRecord},
+    registration::{Kept, Registration},
+};
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+/// How long a router that starts waits for the instances that etcd knows, so that its first clients
+/// find them: probes take milliseconds. It serves without those that do not answer.
+const GATHER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether all are there.
+const GATHER_POLL: Duration = Duration::from_millis(10);
+
+/// Keeps this router registered and instances followed. Dropped, it does neither.
+#[derive(Debug)]
+pub struct Cluster {
+    identity: Identity,
+    registration: Registration,
+    views: watch::Receiver<View>,
+    following: JoinHandle<()>,
+}
+
+/// A router as others see it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Differs after every start.
+    pub id: String,
+    /// `http://host:port`, where workers reach it.
+    pub url: String,
+}
+
+impl Identity {
+    /// Finds out under which address this router is reached, which is bound to `bound`.
+    pub async fn of(config: &ClusterConfig, etcd: &Etcd, bound: SocketAddr) -> io::Result<Self> {
+        let authority = match &config.advertise {
+            Some(authority) => authority.to_string(),
+            None if bound.ip().is_unspecified() => {
+                let own = own_address::towards(&etcd.address().hosts[0]).await?;
+                SocketAddr::new(own, bound.port()).to_string()
+            }
+            None => bound.to_string(),
+        };
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        Ok(Self { id, url: format!("http://{authority}") })
+    }
+}
+
+impl Cluster {
+    pub fn start(
+        etcd: &Etcd,
+        config: &ClusterConfig,
+        identity: Identity,
+        membership: Membership,
+        metrics: ClusterMetrics,
+    ) -> Self {
+        let record = RouterRecord { url: identity.url.clone() }.encode();
+        let key = format!("{}{}", etcd.address().routers(), identity.id);
+        // Never changed: who registers is who it is until it ends.
+        let (_, value) = watch::channel(record);
+        let ttl = Duration::from_secs(config.lease_s);
+        let registration = Registration::start(etcd.clone(), Kept { key, value, ttl });
+        let directory = Directory::start(etcd.clone(), etcd.address().instances());
+        let views = directory.views();
+        let following = tokio::spawn(follow(directory, membership, metrics));
+        Self { identity, registration, views, following }
+    }
+
+    /// Returns what shares jobs with the other routers, claimed under this router's lease.
+    pub fn sharing(&self, etcd: Etcd) -> Sharing {
+        Sharing::new(etcd, self.identity.url.clone(), self.registration.lease())
+    }
+
+    /// Waits until the instances that etcd knows are in service, or for as long as that is worth it.
+    pub async fn gather(&mut self, membership: &Membership) {
+        let views = &mut self.views;
+        let gathered = async {
+            let n_registered = match views.wait_for(|view| view.is_known).await {
+                Ok(view) => view.entries.len(),
+                Err(_) => return,
+            };
+            while membership.list().await.is_ok_and(|it| it.len() < n_registered) {
+                sleep(GATHER_POLL).await;
+            }
+        };
+        let _all_or_not = timeout(GATHER_PATIENCE, gathered).await;
+    }
+
+    /// Takes this router out of etcd.
+    pub async fn leave(self) {
+        self.following.abort();
+        self.registration.end().await;
+    }
+}
+
+async fn follow(directory: Directory, membership: Membership, metrics: ClusterMetrics) {
+    let mut views = directory.views();
+    while views.changed().await.is_ok() {
+        let view = views.borrow_and_update().clone();
+        metrics.reachable.set(i64::from(view.is_current));
+        if view.is_current {
+            let entries = view.entries.values();
+            membership.registered(entries.filter_map(members::decode::<Registered>).collect());
+        }
+    }
+}

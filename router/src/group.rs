@@ -1,0 +1,226 @@
+//! A group of instances with its ring, as placement publishes it: every question about where an
+//! artifact belongs is answered here, from the snapshot alone.
+
+use crate::{
+    instance::Instance,
+    policy::{
+        choice::{self, Costs, Load},
+        replicas::{Host, Member},
+        ring::{self, ByHash, Key, Node, PlacementRing, Shares},
+    },
+};
+use shared::{api::membership::InstanceState, id::InstanceId};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// How far an order is followed, beyond what was tried, for one who is above suspicion. As many
+/// suspects at the same time are an outage; and each step looks again at those before it.
+const MAX_WALK: usize = 16;
+
+/// The instances in service.
+pub type InService = BTreeMap<InstanceId, Arc<Instance>>;
+
+/// The instance for an invocation.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub instance: Arc<Instance>,
+    pub affinity: Affinity,
+}
+
+/// What an instance is to an artifact that is placed on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// The one that it prefers, or one of its replicas.
+    First,
+    /// One after these, which were tried or are suspect.
+    Other,
+    /// The next after them: to load it there is cheaper than to wait.
+    Spilled,
+}
+
+/// Instances that share their models. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Group {
+    ring: Arc<PlacementRing>,
+    instances: Arc<InService>,
+    nodes: Arc<HashMap<Node, Arc<Instance>, ByHash>>,
+    hot: Arc<HashMap<Key, Replicas, ByHash>>,
+}
+
+/// The replicas that take a hot model's invocations; none: only its first choice does.
+type Replicas = Vec<Replica>;
+
+#[derive(Clone, Debug)]
+struct Replica {
+    instance: Arc<Instance>,
+    is_new: bool,
+}
+
+impl Group {
+    /// A group whose ring is still that of the instances before.
+    pub fn new(instances: InService, ring: Arc<PlacementRing>) -> Self {
+        let nodes = instances.values().map(|it| (it.node, Arc::clone(it))).collect();
+        let instances = Arc::new(instances);
+        Self { ring, instances, nodes: Arc::new(nodes), hot: Arc::default() }
+    }
+
+    #[must_use]
+    pub fn with_ring(&self, ring: PlacementRing) -> Self {
+        Self { ring: Arc::new(ring), ..self.clone() }
+    }
+
+    /// The group with exactly these hot models.
+    #[must_use]
+    pub fn with_hot(&self, sets: &[(Arc<str>, Vec<Member>)]) -> Self {
+        let replica = |member: &Member| {
+            let instance = Arc::clone(self.nodes.get(&member.node)?);
+            Some(Replica { instance, is_new: member.is_new })
+        };
+        let hot = sets.iter().map(|(artifact, members)| {
+            (Key::of(artifact), members.iter().filter_map(replica).collect())
+        });
+        Self { hot: Arc::new(hot.collect()), ..self.clone() }
+    }
+
+    pub fn ring(&self) -> &Arc<PlacementRing> {
+        &self.ring
+    }
+
+    pub fn instances(&self) -> &InService {
+        &self.instances
+    }
+
+    pub fn instance(&self, node: Node) -> Option<&Arc<Instance>> {
+        self.nodes.get(&node)
+    }
+
+    pub fn has_hot(&self) -> bool {
+        !self.hot.is_empty()
+    }
+
+    /// The instances that may get replicas.
+    pub fn hosts(&self) -> Vec<Host> {
+        let staying = self.instances.values().filter(|it| it.state == InstanceState::Serving);
+        staying.map(|it| Host { node: it.node, n_slots: it.n_slots }).collect()
+    }
+
+    /// The shares that its ring should have.
+    pub fn wanted(&self) -> Shares {
+        let budgets = self.instances.iter().map(|(id, it)| (id.clone(), it.budget_bytes));
+        ring::shares(&budgets.collect())
+    }
+
+    /// Returns the instance for an artifact that is best and not among `tried`; one under suspicion
+    /// only if there is no other. Replicas that are as busy as each other are told apart by `turn`.
+    pub fn place(
+        &self,
+        name: &str,
+        tried: &[Arc<Instance>],
+        turn: impl FnOnce() -> u32,
+    ) -> Option<Place> {
+        let key = Key::of(name);
+        if let Some(replicas) = self.hot.get(&key)
+            && let Some(place) = self.place_hot(key, replicas, tried, turn)
+        {
+            return Some(place);
+        }
+        match self.first(key).filter(|it| may(it, tried) && !it.is_suspect()) {
+            Some(first) => Some(Place { instance: Arc::clone(first), affinity: Affinity::First }),
+            None => self.place_elsewhere(key, tried),
+        }
+    }
+
+    fn first(&self, key: Key) -> Option<&Arc<Instance>> {
+        self.nodes.get(&self.ring.first(key)?)
+    }
+
+    fn place_hot(
+        &self,
+        key: Key,
+        replicas: &Replicas,
+        tried: &[Arc<Instance>],
+        turn: impl FnOnce() -> u32,
+    ) -> Option<Place> {
+        let load = |replica: &Replica| {
+            let instance = &replica.instance;
+            let is_able = may(instance, tried) && !instance.is_suspect();
+            is_able.then(|| Load { is_new: replica.is_new, ..instance.load() })
+        };
+        let best = if replicas.is_empty() {
+            self.first(key).filter(|it| may(it, tried) && !it.is_suspect())?
+        } else {
+            let start = usize::try_from(turn()).unwrap_or_default();
+            &replicas[choice::least_loaded(replicas, start, load)?].instance
+        };
+        let spilled = if tried.is_empty() { self.spilled(key, replicas, best) } else { None };
+        Some(match spilled {
+            Some(next) => Place { instance: Arc::clone(next), affinity: Affinity::Spilled },
+            None => Place { instance: Arc::clone(best), affinity: Affinity::First },
+        })
+    }
+
+    /// Returns the instance that is next after a model's replicas if it is better off there,
+    /// although it has to be loaded.
+    fn spilled(
+        &self,
+        key: Key,
+        replicas: &Replicas,
+        best: &Arc<Instance>,
+    ) -> Option<&Arc<Instance>> {
+        let wait_here = best.wait().filter(|wait| !wait.is_zero())?;
+        let is_other = |it: &&Arc<Instance>| {
+            it.id != best.id && replicas.iter().all(|replica| replica.instance.id != it.id)
+        };
+        let order = self.ring.preference(key).take(replicas.len() + MAX_WALK);
+        let mut others = order.filter_map(|node| self.nodes.get(&node)).filter(is_other);
+        let next = others.find(|it| it.is_home())?;
+        // One that has answered nothing yet is as fast as this one.
+        let service = next.service().or_else(|| best.service())?;
+        let costs = Costs {
+            wait_here,
+            wait_there: next.load().wait(service),
+            load: next.load_time().or_else(|| best.load_time()),
+        };
+        choice::is_worth_a_load(costs).then_some(next)
+    }
+
+    /// The first of the order is out of the question, or under suspicion.
+    fn place_elsewhere(&self, key: Key, tried: &[Arc<Instance>]) -> Option<Place> {
+        let mut suspect = None;
+        let order = self.ring.preference(key).enumerate();
+        for (idx, node) in order.take(tried.len() + MAX_WALK) {
+            // The ring may still hold one that is gone.
+            let Some(instance) = self.nodes.get(&node).filter(|it| may(it, tried)) else {
+                continue;
+            };
+            let affinity = if idx == 0 { Affinity::First } else { Affinity::Other };
+            let place = Place { instance: Arc::clone(instance), affinity };
+            if !instance.is_suspect() {
+                return Some(place);
+            }
+            suspect.get_or_insert(place);
+        }
+        // In its first milliseconds an instance may be in service but not on the ring.
+        suspect.or_else(|| {
+            let instance = self.instances.values().find(|it| may(it, tried))?;
+            Some(Place { instance: Arc::clone(instance), affinity: Affinity::Other })
+        })
+    }
+
+    /// Returns where an artifact belongs once `leaver` is gone.
+    pub fn next_home(&self, name: &str, leaver: &InstanceId) -> Option<Arc<Instance>> {
+        let order = self.ring.preference(Key::of(name));
+        let mut others = order.filter_map(|node| self.nodes.get(&node));
+        others.find(|it| it.id != *leaver && it.is_home()).map(Arc::clone)
+    }
+}
+
+/// One that was just lost is in the snapshot until the actor has heard of it.
+fn may(instance: &Instance, tried: &[Arc<Instance>]) -> bool {
+    !instance.is_lost() && tried.iter().all(|tried| tried.id != instance.id)
+}
+
+#[cfg(test)]
+mod tests;

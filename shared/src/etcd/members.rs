@@ -1,0 +1,102 @@
+//! What an instance and a router say of themselves in etcd.
+
+use super::Entry;
+use crate::{
+    api::membership::{Heartbeat, InstanceState},
+    id::{FleetId, InstanceId},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::net::SocketAddr;
+use tracing::warn;
+
+/// A worker: what of its heartbeat does not change by the second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    pub instance: InstanceId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetId>,
+    pub address: SocketAddr,
+    pub boot_id: String,
+    pub state: InstanceState,
+    pub budget_bytes: u64,
+    pub n_slots: usize,
+}
+
+/// A router: where workers send their heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterRecord {
+    /// `http://host:port`
+    pub url: String,
+}
+
+impl Registered {
+    pub fn of(heartbeat: &Heartbeat) -> Self {
+        Self {
+            instance: heartbeat.instance.clone(),
+            fleet: heartbeat.fleet.clone(),
+            address: heartbeat.address,
+            boot_id: heartbeat.boot_id.clone(),
+            state: heartbeat.state,
+            budget_bytes: heartbeat.budget_bytes,
+            n_slots: heartbeat.n_slots,
+        }
+    }
+
+    /// Returns how it is written.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("names and numbers can be written")
+    }
+
+    /// Returns what its first heartbeat would say.
+    pub fn to_heartbeat(&self) -> Heartbeat {
+        Heartbeat {
+            instance: self.instance.clone(),
+            fleet: self.fleet.clone(),
+            address: self.address,
+            boot_id: self.boot_id.clone(),
+            state: self.state,
+            budget_bytes: self.budget_bytes,
+            resident_bytes: 0,
+            n_resident: 0,
+            n_in_flight: 0,
+            n_slots: self.n_slots,
+            hot: Vec::new(),
+        }
+    }
+}
+
+impl RouterRecord {
+    /// Returns how it is written.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("text can be written")
+    }
+}
+
+/// Reads what somebody says of itself; `None`: it is of no version that is known here.
+pub fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+    serde_json::from_slice(&entry.value)
+        .inspect_err(|error| warn!(key = entry.key, %error, "not understood in etcd"))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_registered_comes_back_as_a_heartbeat() {
+        let registered = Registered {
+            instance: "a".parse().unwrap(),
+            fleet: None,
+            address: "127.0.0.1:9".parse().unwrap(),
+            boot_id: "1".to_owned(),
+            state: InstanceState::Serving,
+            budget_bytes: 1 << 40,
+            n_slots: 2,
+        };
+        let entry = |value| Entry { key: String::new(), value, modified: 1, lease: 0 };
+        let read: Registered = decode(&entry(registered.encode())).unwrap();
+        assert_eq!(Registered::of(&read.to_heartbeat()), registered);
+        assert_eq!(decode::<Registered>(&entry(b"{}".to_vec())), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! Promise: routers are equal. Calls at any of them come out as if there were one, and the loss of one
+//! costs its clients one retry elsewhere.
+
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tests::{Client, Cluster, Etcd, eventually};
+use tokio::{task::JoinSet, time::sleep};
+
+const N_CLIENTS: usize = 6;
+const N_ROUNDS: usize = 12;
+/// Nothing lies where the models of these tests say.
+const ANY_MODEL: [&str; 1] = ["--allow-empty-model-data"];
+
+/// Few, so that clients meet.
+const N_NAMES: usize = 3;
+
+fn model(name: &str, client_idx: usize) -> Value {
+    let container = json!({
+        "Image": format!("by-{client_idx}"), "Mode": "MultiModel",
+        "ModelDataUrl": "s3://manifold-test/models/",
+    });
+    json!({ "ModelName": name, "PrimaryContainer": container,
+            "ExecutionRoleArn": "arn:aws:iam::123456789012:role/any" })
+}
+
+/// What a client was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Done,
+    /// It was there already, or not there.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+async fn call(client: &Client, operation: &str, input: Value) -> Answer {
+    match client.try_control(operation, input).await {
+        Ok(_) => Answer::Done,
+        Err(error) if error.to_string().contains("ValidationException") => Answer::Refused,
+        Err(_) => Answer::Unknown,
+    }
+}
+
+/// Creates and deletes models with names that others use too; returns by name how often each was
+/// answered to be done.
+async fn compete(client: Client, client_idx: usize) -> Vec<(String, &'static str, Answer)> {
+    let mut history = Vec::new();
+    for round in 0..N_ROUNDS {
+        let name = format!("model-{}", (client_idx + round) % N_NAMES);
+        let created = call(&client, "CreateModel", model(&name, client_idx)).await;
+        history.push((name.clone(), "create", created));
+        let name = format!("model-{}", (client_idx * round) % N_NAMES);
+        let deleted = call(&client, "DeleteModel", json!({ "ModelName": name })).await;
+        history.push((name, "delete", deleted));
+    }
+    history
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicting_calls_at_two_routers_come_out_as_if_there_were_one() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().routers(2).router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    let clients = cluster.clients();
+    let mut competing = JoinSet::new();
+    for client_idx in 0..N_CLIENTS {
+        competing.spawn(compete(clients[client_idx % 2].clone(), client_idx));
+    }
+    let history = competing.join_all().await.concat();
+    assert!(history.iter().all(|(.., answer)| *answer != Answer::Unknown), "{history:?}");
+
+    // Of each name, creations and deletions took turns: one was done more than the other exactly if it
+    // is there now.
+    let listed = clients[0].control("ListModels", json!({ "MaxResults": 100 })).await;
+    let listed = listed["Models"].as_array().expect("a list");
+    let mut balance: BTreeMap<String, i64> = BTreeMap::new();
+    for (name, operation, answer) in &history {
+        if *answer == Answer::Done {
+            *balance.entry(name.clone()).or_default() +=
+                if *operation == "create" { 1 } else { -1 };
+        }
+    }
+    for (name, balance) in balance {
+        let is_there = listed.iter().any(|it| it["ModelName"] == name.as_str());
+        assert_eq!(balance, i64::from(is_there), "{name}: {history:?}");
+    }
+    assert!(history.iter().filter(|(.., answer)| *answer == Answer::Done).count() > N_ROUNDS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_many_create_at_once_is_created_once() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().routers(2).router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    let clients = cluster.clients();
+    clients[0].control("CreateModel", model("m", 0)).await;
+    let variant = json!({ "VariantName": "all", "ModelName": "m", "InitialInstanceCount": 1,
+                          "InstanceType": "ml.m5.large" });
+    let config = json!({ "EndpointConfigName": "c", "ProductionVariants": [variant] });
+    clients[1].control("CreateEndpointConfig", config).await;
+    let mut creating = JoinSet::new();
+    for client_idx in 0..N_CLIENTS {
+        let client = clients[client_idx % 2].clone();
+        let input = json!({ "EndpointName": "one", "EndpointConfigName": "c" });
+        creating.spawn(async move { call(&client, "CreateEndpoint", input).await });
+    }
+    let answers = creating.join_all().await;
+    let n_done = answers.iter().filter(|it| **it == Answer::Done).count();
+    assert_eq!(n_done, 1, "{answers:?}");
+
+    // Both drive its deployment; it settles, and can be deleted, once.
+    let name = json!({ "EndpointName": "one" });
+    for client in &clients {
+        eventually(async || {
+            client.control("DescribeEndpoint", name.clone()).await["EndpointStatus"] == "InService"
+        })
+        .await;
+    }
+    clients[1].control("DeleteEndpoint", name.clone()).await;
+    for client in &clients {
+        eventually(async || {
+            call(client, "DescribeEndpoint", name.clone()).await == Answer::Refused
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_both_addresses_loses_nothing_when_a_router_is_killed() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().workers(2).routers(2).etcd(&etcd).start().await;
+    let models = cluster.publish_echo_models(4).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut load = JoinSet::new();
+    for client_idx in 0..4 {
+        let (clients, models, is_over) = (cluster.clients(), models.clone(), Arc::clone(&is_over));
+        load.spawn(async move {
+            let (mut n, mut failures) = (0, Vec::new());
+            while !is_over.load(Ordering::Relaxed) {
+                let model = &models[n % models.len()];
+                let first = clients[(client_idx + n) % 2].try_invoke(model, b"x").await;
+                if !first.is_ok_and(|it| it.status == 200) {
+                    // One retry, at the other.
+                    let second = clients[(client_idx + n + 1) % 2].try_invoke(model, b"x").await;
+                    failures.extend(second.map_or_else(
+                        |error| Some(error.to_string()),
+                        |it| (it.status != 200).then(|| it.text()),
+                    ));
+                }
+                n += 1;
+            }
+            (n, failures)
+        });
+    }
+    sleep(Duration::from_secs(1)).await;
+    cluster.router(0).kill().await;
+    sleep(Duration::from_secs(4)).await;
+    cluster.router(0).restart().await;
+    cluster.all_in_service().await;
+    is_over.store(true, Ordering::Relaxed);
+    let (n, failures): (Vec<_>, Vec<_>) = load.join_all().await.into_iter().unzip();
+    assert!(n.iter().sum::<usize>() > 50, "{n:?}");
+    assert_eq!(failures.concat(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_a_router_accepted_are_done_by_another_when_it_is_killed() {
+    const N_JOBS: usize = 5;
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().routers(2).asynchronous().etcd(&etcd).start().await;
+    let models = cluster.publish_echo_models(1).await;
+    // So that none is done before the router is gone.
+    cluster.worker(0).stop().await;
+    for _ in 0..N_JOBS {
+        let path = "/endpoints/demo/async-invocations";
+        let headers = [("x-amzn-sagemaker-target-model", models[0].as_bytes())];
+        let accepted = cluster.client().post(path, &headers, b"job").await;
+        assert_eq!(accepted.status, 202, "{}", accepted.text());
+    }
+    cluster.router(0).kill().await;
+    cluster.worker(0).restart().await;
+    eventually(async || cluster.outputs() == N_JOBS).await;
+    let taken = "taking over an asynchronous invocation";
+    assert_eq!(cluster.router_log(1).matches(taken).count(), N_JOBS);
+
+    // Nothing is left to do for who comes later.
+    let jobs_left = async || {
+        let listed = etcd.ctl(&["get", "--prefix", "--keys-only", "/manifold/jobs/"]);
+        String::from_utf8_lossy(&listed.stdout).matches("/jobs/").count()
+    };
+    eventually(async || jobs_left().await == 0).await;
+    cluster.router(0).restart().await;
+    cluster.all_in_service().await;
+    assert_eq!(jobs_left().await, 0);
+}
