@@ -8,7 +8,7 @@
 //!   it said so in a heartbeat, or because it was warmed. If none does, the first of the order
 //!   takes them all: one load, however many wait.
 //! - An instance is warmed for a model by at most one request of this router at a time, and a
-//!   router has at most `MAX_WARMING` of them open.
+//!   router has a bounded number of them open (`MIN_WARMING`).
 //! - What is known of an instance ends with its process: see [`Replicas::forget`].
 
 use super::{
@@ -23,9 +23,12 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Models that a router warms at the same time: each is a load of up to seconds at some worker,
-/// and an open connection here.
-const MAX_WARMING: usize = 16;
+/// A router warms as many replicas at the same time, or one for every fourth instance if those are
+/// more: each is a load of up to seconds at some worker, and an open connection here. A thousand
+/// instances want thousands of replicas; sixteen at a time took longer than their queues could wait
+/// (`tests/simulation/work.rs`).
+const MIN_WARMING: usize = 16;
+const WARMING_PART: usize = 4;
 
 /// After that long an instance that could not be warmed is asked again. Meanwhile the next of the
 /// order takes its part.
@@ -138,6 +141,7 @@ impl Replicas {
     /// Returns who takes what, and what is to be warmed.
     pub fn plan(&mut self, ring: &PlacementRing, hosts: &[Host], now: Instant) -> Plan {
         self.renew_sets(now);
+        let max_warming = MIN_WARMING.max(hosts.len() / WARMING_PART);
         let hosts: HashSet<Node> = hosts.iter().map(|host| host.node).collect();
         let mut plan = Plan::default();
         for (artifact, n_replicas) in self.replication.replicated() {
@@ -147,7 +151,7 @@ impl Replicas {
             plan.sets.push((Arc::clone(artifact), set.members(&order, n_replicas, now)));
             for node in set.wanted(&order, n_replicas, now) {
                 let warm = (Arc::clone(artifact), node);
-                if self.warming.len() < MAX_WARMING && self.warming.insert(warm.clone()) {
+                if self.warming.len() < max_warming && self.warming.insert(warm.clone()) {
                     plan.warms.push(warm);
                 }
             }

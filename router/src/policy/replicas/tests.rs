@@ -187,7 +187,7 @@ fn only_so_many_are_warmed_at_a_time() {
     for _ in 0..5 {
         wishes.extend(wished(&fixture.plan()));
     }
-    assert_eq!(wishes.len(), MAX_WARMING);
+    assert_eq!(wishes.len(), MIN_WARMING);
     fixture.warmed(wishes[0]);
     assert_eq!(wished(&fixture.plan()).len(), 1);
     // What was asked of a process that is gone waits for nobody.
