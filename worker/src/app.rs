@@ -126,7 +126,8 @@ impl App {
         let server = tokio::spawn(server);
         let instance = instance_id(&self.config, self.address);
         let (mut discovery, found) = Discovery::start(&self.config.membership, &instance);
-        let routers = RouterClient::new(found.routers.clone(), self.face.token.clone())?;
+        let token = self.face.token.clone();
+        let routers = RouterClient::new(found.routers.clone(), instance.clone(), token)?;
         let heartbeat = HeartbeatParts {
             routers: found.routers,
             registered: found.registered,

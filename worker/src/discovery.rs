@@ -7,7 +7,10 @@
 //!
 //! - Who was found stays while its source cannot be asked: losing etcd or DNS freezes the view.
 
+mod names;
+
 use crate::{config::MembershipConfig, policy::routers::Routers};
+use names::{Answer, Names};
 use shared::{
     etcd::{
         Etcd,
@@ -19,18 +22,11 @@ use shared::{
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::{
-    net::lookup_host,
     sync::watch,
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval},
 };
-use tracing::{info, warn};
-
-/// How often a name is resolved: routers come and go by the minute, and heartbeats say who is gone.
-const DNS_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long a name server may take.
-const DNS_PATIENCE: Duration = Duration::from_secs(3);
+use tracing::info;
 
 /// How often it is looked who has been gone for long.
 const TICK: Duration = Duration::from_secs(1);
@@ -41,13 +37,15 @@ const MAX_ROUTERS: usize = 64;
 /// What finds routers, for as long as it is kept.
 #[derive(Debug)]
 pub struct Discovery {
-    task: JoinHandle<()>,
+    /// Absent where routers are told, or there are none.
+    task: Option<JoinHandle<()>>,
     registration: Option<Registration>,
 }
 
 /// Where routers are found, and where news of this instance go.
 #[derive(Debug)]
 pub struct Found {
+    /// Closed where none is looked for beside those that were told.
     pub routers: watch::Receiver<BTreeSet<String>>,
     pub registered: watch::Sender<Vec<u8>>,
 }
@@ -65,8 +63,10 @@ impl Discovery {
             Registration::start(etcd, Kept { key, value, ttl })
         });
         let directory = etcd.map(|etcd| Directory::start(etcd.clone(), etcd.address().routers()));
-        let sources = Sources { told, directory, dns: config.router_dns.clone() };
-        let task = tokio::spawn(sources.follow(publish));
+        let names = config.router_dns.clone().map(Names::follow);
+        let is_looking = directory.is_some() || names.is_some();
+        let sources = Sources { told, directory, names };
+        let task = is_looking.then(|| tokio::spawn(sources.follow(publish)));
         (Self { task, registration }, Found { routers, registered })
     }
 
@@ -80,33 +80,37 @@ impl Discovery {
 
 impl Drop for Discovery {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
 struct Sources {
     told: BTreeSet<String>,
     directory: Option<Directory>,
-    dns: Option<String>,
+    names: Option<Names>,
 }
 
 impl Sources {
     async fn follow(self, publish: watch::Sender<BTreeSet<String>>) {
         let (mut of_etcd, mut of_dns) = (Routers::default(), Routers::default());
         let mut views = self.directory.as_ref().map(Directory::views);
+        let mut answers = self.names.as_ref().map(Names::answers);
         let mut ticks = interval(TICK);
-        let mut lookups = interval(DNS_INTERVAL);
-        for clock in [&mut ticks, &mut lookups] {
-            clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(()) = changed(&mut views) => {
                     let view = views.as_ref().map(|it| it.borrow().clone()).unwrap_or_default();
                     take(&mut of_etcd, &view);
                 }
-                _ = lookups.tick(), if self.dns.is_some() => {
-                    resolve(self.dns.as_deref().unwrap_or_default(), &mut of_dns).await;
+                Some(()) = changed(&mut answers) => {
+                    let answer = answers.as_ref().map(|it| it.borrow().clone()).unwrap_or_default();
+                    match answer {
+                        Answer::Named(urls) => of_dns.named(urls, Instant::now()),
+                        Answer::Unknown => of_dns.unknown(),
+                    }
                 }
                 _ = ticks.tick() => {}
             }
@@ -126,10 +130,10 @@ impl Sources {
     }
 }
 
-/// Waits for news of etcd; for ever where there is none.
-async fn changed(views: &mut Option<watch::Receiver<View>>) -> Option<()> {
-    match views {
-        Some(views) => views.changed().await.ok(),
+/// Waits for news of a source; for ever where there is none.
+async fn changed<T>(news: &mut Option<watch::Receiver<T>>) -> Option<()> {
+    match news {
+        Some(news) => news.changed().await.ok(),
         None => std::future::pending().await,
     }
 }
@@ -143,19 +147,29 @@ fn take(routers: &mut Routers, view: &View) {
     routers.named(records.map(|it| it.url).collect(), Instant::now());
 }
 
-async fn resolve(name: &str, routers: &mut Routers) {
-    match timeout(DNS_PATIENCE, lookup_host(name)).await {
-        Ok(Ok(addresses)) => {
-            let urls = addresses.map(|address| format!("http://{address}")).collect();
-            routers.named(urls, Instant::now());
-        }
-        failed => {
-            let reason = match failed {
-                Ok(Err(error)) => error.to_string(),
-                _ => "the name server does not answer".to_owned(),
-            };
-            warn!(name, reason, "routers not looked up; those that are known stay");
-            routers.unknown();
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use clap::Parser as _;
+
+    fn start(flags: &[&str]) -> (Discovery, Found) {
+        let config = Config::parse_from(["manifold-worker"].iter().chain(flags));
+        Discovery::start(&config.membership, &"a".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_worker_by_itself_waits_for_no_router() {
+        let (_discovery, mut alone) = start(&[]);
+        assert!(alone.routers.wait_for(|it| !it.is_empty()).await.is_err());
+        let (_discovery, told) = start(&["--router", "http://127.0.0.1:1"]);
+        assert_eq!(told.routers.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn routers_behind_a_name_are_found() {
+        let (_discovery, mut found) = start(&["--router-dns", "127.0.0.1:7"]);
+        let urls = found.routers.wait_for(|it| !it.is_empty()).await.unwrap();
+        assert_eq!(*urls, BTreeSet::from(["http://127.0.0.1:7".to_owned()]));
     }
 }

@@ -7,12 +7,12 @@
 
 use crate::{
     actors::{
-        heartbeat::Heartbeat,
+        heartbeat::{Announced, Heartbeat},
         model_cache::{AcquireError, ModelCache},
     },
     artifact::OnDeleted,
     policy::handover,
-    router_client::{RouterClient, RouterError},
+    router_client::{MAX_IN_A_ROW, PAUSES, RouterClient, RouterError, Sought},
 };
 use futures_util::{StreamExt as _, stream};
 use shared::{
@@ -23,8 +23,15 @@ use shared::{
     },
     telemetry::Chain,
 };
-use std::{collections::HashSet, convert::Infallible, future, time::Duration};
-use tokio::time::{Instant, timeout};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    future,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// Models that are handed over, or loaded to join, at the same time: enough to fetch some while others
@@ -61,20 +68,48 @@ impl Lifecycle {
 
     async fn enter(&self, patience: Duration) {
         let began = Instant::now();
-        self.routers.find().await;
-        let routers = self.heartbeat.announce(InstanceState::Joining).await;
-        if !routers.is_empty() && timeout(patience, self.load_share(&routers)).await.is_err() {
-            warn!(?patience, "time to join is over; the rest of the share is loaded when invoked");
+        match self.routers.find().await {
+            Sought::Found => {
+                let entering = async {
+                    if self.tell(InstanceState::Joining).await == Announced::Taken {
+                        self.load_share().await;
+                    }
+                };
+                if timeout(patience, entering).await.is_err() {
+                    warn!(
+                        ?patience,
+                        "time to join is over; the rest of the share is loaded when invoked"
+                    );
+                }
+            }
+            Sought::NoneYet => warn!("no router is found; serving whoever comes"),
+            // There is nothing to join.
+            Sought::Never => return,
         }
+        // For routers that are found later, too.
         self.heartbeat.announce(InstanceState::Serving).await;
         let elapsed_ms = began.elapsed().as_millis();
         info!(elapsed_ms, n_resident = self.cache.n_resident(), "joined");
     }
 
-    async fn load_share(&self, routers: &[String]) {
+    /// Tells the routers of a new state until one has taken it. One that is slow is told again for as
+    /// long as the caller waits; where there is none, that is soon known.
+    async fn tell(&self, state: InstanceState) -> Announced {
+        let mut n_refused = 0;
+        loop {
+            match self.heartbeat.announce(state).await {
+                Announced::Late => n_refused = 0,
+                Announced::Refused if n_refused + 1 < MAX_IN_A_ROW => n_refused += 1,
+                announced => return announced,
+            }
+            sleep(PAUSES.delay(n_refused)).await;
+        }
+    }
+
+    async fn load_share(&self) {
         let mut tried = HashSet::new();
         for _ in 0..MAX_ROUNDS {
-            let share = match self.routers.share(routers).await {
+            let share = match self.routers.share().await {
                 Ok(Share { models }) => models,
                 Err(error) => {
                     warn!(error = %Chain(&error), "no router tells the share; joining without it");
@@ -110,25 +145,28 @@ impl Lifecycle {
     /// Hands over models for as long as `patience`. Until the goodbye, what is not handed over yet is
     /// served here.
     pub async fn hand_over(&self, patience: Duration) {
-        let routers = self.heartbeat.announce(InstanceState::Draining).await;
-        if routers.is_empty() {
-            // Whoever has no router, or a launcher that ended it first, waits for nothing.
-            return;
-        }
-        self.cache.leave();
         let began = Instant::now();
-        let end = timeout(patience, self.rehome_all(&routers)).await;
+        let handing_over = async {
+            // Whoever has no router, or a launcher that ended it first, waits for nothing.
+            if self.tell(InstanceState::Draining).await != Announced::Taken {
+                return None;
+            }
+            self.cache.leave();
+            Some(self.rehome_all().await)
+        };
+        let end = timeout(patience, handing_over).await;
         let (elapsed_ms, n_left) = (began.elapsed().as_millis(), self.cache.n_resident());
         match end {
-            Ok(End::All) => info!(elapsed_ms, n_left, "models are handed over"),
-            Ok(End::Nobody(error)) => {
+            Ok(None) => {}
+            Ok(Some(End::All)) => info!(elapsed_ms, n_left, "models are handed over"),
+            Ok(Some(End::Nobody(error))) => {
                 info!(n_left, error = %Chain(&error), "models go nowhere");
             }
             Err(_) => warn!(elapsed_ms, n_left, "time to hand over models is over"),
         }
     }
 
-    async fn rehome_all(&self, routers: &[String]) -> End {
+    async fn rehome_all(&self) -> End {
         let mut tried = HashSet::new();
         loop {
             let is_new = |it: &Resident| !it.is_bound && tried.insert(it.artifact.clone());
@@ -137,25 +175,39 @@ impl Lifecycle {
             if models.is_empty() {
                 return End::All;
             }
-            let rehome = |model: Resident| async move {
-                let rehomed = self.routers.rehome(routers, &model).await;
-                (model, rehomed)
-            };
-            let moves = stream::iter(models).map(rehome);
-            let mut moves = moves.buffer_unordered(MAX_AT_ONCE);
-            while let Some((model, outcome)) = moves.next().await {
-                match outcome {
-                    Ok(rehomed) => self.let_go(&model, &rehomed),
-                    Err(error @ (RouterError::Nowhere | RouterError::Unreachable(_))) => {
-                        return End::Nobody(error);
-                    }
-                    Err(error) => {
-                        let artifact = model.artifact;
-                        warn!(artifact, error = %Chain(&error), "model was not handed over");
-                    }
-                }
+            if let Some(error) = self.rehome_each(models).await {
+                return End::Nobody(error);
             }
         }
+    }
+
+    /// Has models warm elsewhere. Returns why no more of them were: there is nobody. What was under way
+    /// then is not given up.
+    async fn rehome_each(&self, models: Vec<Resident>) -> Option<RouterError> {
+        let (is_over, mut nobody) = (AtomicBool::new(false), None);
+        let rehome = |model: Resident| async {
+            if is_over.load(Ordering::Relaxed) {
+                return None;
+            }
+            let rehomed = self.routers.rehome(&model).await;
+            Some((model, rehomed))
+        };
+        let moves = stream::iter(models).map(rehome);
+        let mut moves = pin!(moves.buffer_unordered(MAX_AT_ONCE));
+        while let Some(moved) = moves.next().await {
+            match moved {
+                Some((model, Ok(rehomed))) => self.let_go(&model, &rehomed),
+                Some((_, Err(error @ (RouterError::Nowhere | RouterError::Unreachable(_))))) => {
+                    is_over.store(true, Ordering::Relaxed);
+                    nobody = Some(error);
+                }
+                Some((Resident { artifact, .. }, Err(error))) => {
+                    warn!(artifact, error = %Chain(&error), "model was not handed over");
+                }
+                None => {}
+            }
+        }
+        nobody
     }
 
     /// From now on its invocations are told to go where it is warm.

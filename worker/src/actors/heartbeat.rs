@@ -10,7 +10,7 @@
 //! Its supervisor, `Instance`, ends the process: an instance that no router knows is of no use.
 
 use super::model_cache::ModelCache;
-use crate::trust;
+use crate::{router_client::instance_url, trust};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use shared::{
@@ -58,6 +58,18 @@ pub struct HeartbeatParts {
     pub token: Option<ClusterToken>,
 }
 
+/// What came of telling routers of a new state: what the one that took it best did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Announced {
+    /// No router is known.
+    ToNobody,
+    /// None is there, or none will ever take it.
+    Refused,
+    /// None did in time: it is worth another try.
+    Late,
+    Taken,
+}
+
 impl Heartbeat {
     /// Starts to report the instance as joining.
     pub async fn spawn(parts: HeartbeatParts, supervisor: ActorCell) -> Result<Self, SpawnErr> {
@@ -65,12 +77,12 @@ impl Heartbeat {
         Ok(Self { actor })
     }
 
-    /// Reports another state to every router, now and from now on. Returns the URLs of the instance at
-    /// those that took the report, when each has answered or had its time.
-    pub async fn announce(&self, state: InstanceState) -> Vec<String> {
+    /// Reports another state to every router, now and from now on. Returns when each has answered or had
+    /// its time.
+    pub async fn announce(&self, state: InstanceState) -> Announced {
         let announce = ractor::call!(self.actor, |reply| Message::Announce { state, reply });
         // A stopping instance is known to nobody.
-        announce.unwrap_or_default()
+        announce.unwrap_or(Announced::ToNobody)
     }
 
     /// Says goodbye to every router; returns when each has answered or had its time.
@@ -85,7 +97,7 @@ impl Heartbeat {
 #[derive(Debug)]
 enum Message {
     Tick,
-    Announce { state: InstanceState, reply: RpcReplyPort<Vec<String>> },
+    Announce { state: InstanceState, reply: RpcReplyPort<Announced> },
     Leave { reply: RpcReplyPort<()> },
 }
 
@@ -171,7 +183,7 @@ impl State {
         }
     }
 
-    fn announce(&mut self, phase: InstanceState, reply: RpcReplyPort<Vec<String>>) {
+    fn announce(&mut self, phase: InstanceState, reply: RpcReplyPort<Announced>) {
         self.phase = phase;
         let report = self.prepare();
         let announcements = self.routers.values().map(|router| {
@@ -180,14 +192,14 @@ impl State {
             async move {
                 // A report under way says the state before, and must not arrive after this one.
                 let _turn = router.turn.acquire().await;
-                router.tell(&client, token.as_ref(), &report).await.then_some(router.url)
+                router.tell(&client, token.as_ref(), &report).await
             }
         });
         let announcements = futures_util::future::join_all(announcements);
         tokio::spawn(async move {
-            let told = announcements.await.into_iter().flatten().collect();
+            let best = announcements.await.into_iter().max();
             // Who asked may have run out of patience.
-            let _ = reply.send(told);
+            let _ = reply.send(best.unwrap_or(Announced::ToNobody));
         });
     }
 
@@ -256,24 +268,30 @@ impl State {
 impl Router {
     fn new(url: &str, instance: &InstanceId) -> Self {
         Self {
-            url: format!("{}/manifold/v1/instances/{instance}", url.trim_end_matches('/')),
+            url: instance_url(url, instance),
             turn: Arc::new(Semaphore::new(1)),
             is_registered: Arc::default(),
         }
     }
 
-    /// Sends a report, and says whether it was taken.
+    /// Sends a report, and says what came of it.
     async fn tell(
         &self,
         client: &reqwest::Client,
         token: Option<&ClusterToken>,
         report: &Report,
-    ) -> bool {
+    ) -> Announced {
         let request = trust::show(token, client.put(&self.url).json(report));
         let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-        let is_taken = answer.is_ok();
+        let is_busy =
+            |error: &reqwest::Error| error.status().is_some_and(|it| it.is_server_error());
+        let announced = match &answer {
+            Ok(_) => Announced::Taken,
+            Err(error) if error.is_timeout() || is_busy(error) => Announced::Late,
+            Err(_) => Announced::Refused,
+        };
         self.note(answer);
-        is_taken
+        announced
     }
 
     /// Logs when a router takes reports and when it no longer does, not at every report.

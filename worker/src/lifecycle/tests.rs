@@ -8,8 +8,19 @@ use crate::actors::{
 use actix_web::{App, HttpResponse, HttpServer, web};
 use parking_lot::Mutex;
 use shared::api::{error::ErrorKind, membership::Heartbeat as Report, residents::Rehome};
-use std::{collections::BTreeSet, sync::Arc};
-use tokio::{sync::watch, task::yield_now};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::yield_now,
+};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -20,6 +31,8 @@ struct Script {
     share: Option<Vec<Resident>>,
     /// With which status it answers for a model that is to be warm elsewhere; `None`: never.
     rehome_status: Option<fn(&str) -> u16>,
+    /// How many reports it never answers before it does.
+    n_late: AtomicUsize,
     reported: Mutex<Vec<InstanceState>>,
     rehomed: Mutex<Vec<String>>,
 }
@@ -38,7 +51,23 @@ impl Script {
 
 async fn reported(script: web::Data<Script>, report: web::Json<Report>) -> HttpResponse {
     script.reported.lock().push(report.state);
+    let is_late =
+        script.n_late.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+    if is_late.is_ok() {
+        future::pending::<()>().await;
+    }
     HttpResponse::Ok().finish()
+}
+
+/// Starts two routers, and returns their URLs in the order in which they are asked.
+fn routers(first: &Arc<Script>, second: &Arc<Script>) -> Vec<String> {
+    // URLs are asked in their order, and whose port is which is chance.
+    loop {
+        let urls = vec![router(first), router(second)];
+        if urls.is_sorted() {
+            return urls;
+        }
+    }
 }
 
 /// Starts a router and returns its URL.
@@ -88,7 +117,7 @@ async fn lifecycle(fixture: &Fixture, routers: Vec<String>) -> Lifecycle {
         cache: fixture.cache.clone(),
     };
     let heartbeat = Heartbeat::spawn(parts, fixture.instance.supervisor()).await.unwrap();
-    let routers = RouterClient::new(routers, None).unwrap();
+    let routers = RouterClient::new(routers, "a".parse().unwrap(), None).unwrap();
     Lifecycle { heartbeat, cache: fixture.cache.clone(), routers }
 }
 
@@ -141,6 +170,90 @@ async fn nobody_keeps_an_instance_from_joining() {
     // Without a router there is nothing to wait for.
     lifecycle(&fixture, vec![dead]).await.enter(LONG).await;
     lifecycle(&fixture, vec![]).await.enter(LONG).await;
+}
+
+#[tokio::test]
+async fn a_router_that_is_late_with_its_answers_cancels_neither_joining_nor_leaving() {
+    let fixture = Fixture::new().await;
+    let model = fixture.model("a");
+    let script = Script { share: Some(vec![resident(&model)]), ..Script::rehoming(|_| 200) };
+    let script = Arc::new(Script { n_late: AtomicUsize::new(2), ..script });
+    let lifecycle = lifecycle(&fixture, vec![router(&script)]).await;
+    lifecycle.enter(LONG).await;
+    assert!(fixture.is_resident(&model), "it has joined without its share");
+
+    script.n_late.store(2, Ordering::SeqCst);
+    lifecycle.hand_over(LONG).await;
+    assert_eq!(*script.rehomed.lock(), [model.to_string()]);
+}
+
+#[tokio::test]
+async fn a_mute_router_keeps_nobody_from_asking_the_next() {
+    let fixture = Fixture::new().await;
+    let models = ["a", "b"].map(|name| fixture.model(name));
+    let mute = Arc::new(Script::default());
+    let share = Some(models.iter().map(resident).collect());
+    let healthy = Arc::new(Script { share, ..Script::rehoming(|_| 200) });
+    let lifecycle = lifecycle(&fixture, routers(&mute, &healthy)).await;
+    lifecycle.enter(LONG).await;
+    assert!(models.iter().all(|model| fixture.is_resident(model)));
+
+    lifecycle.hand_over(LONG).await;
+    assert_eq!(healthy.rehomed.lock().len(), 2);
+    assert!(mute.rehomed.lock().is_empty(), "who has answered last is asked first");
+}
+
+#[tokio::test]
+async fn a_router_that_knows_nobody_yet_does_not_end_what_another_knows() {
+    for fresh_status in [410, 404, 503] {
+        let fresh = match fresh_status {
+            410 => Script::rehoming(|_| 410),
+            404 => Script::rehoming(|_| 404),
+            _ => Script::rehoming(|_| 503),
+        };
+        let (fresh, healthy) = (Arc::new(fresh), Arc::new(Script::rehoming(|_| 200)));
+        let dead = "http://127.0.0.1:1".to_owned();
+        let urls = [vec![dead], routers(&fresh, &healthy)].concat();
+        let fixture = Fixture::new().await;
+        fixture.use_once(&fixture.model("b")).await;
+        lifecycle(&fixture, urls).await.hand_over(LONG).await;
+        assert_eq!(fresh.rehomed.lock().len(), 1, "{fresh_status}");
+        assert_eq!(healthy.rehomed.lock().len(), 1, "{fresh_status}");
+    }
+}
+
+#[tokio::test]
+async fn one_broken_connection_does_not_end_the_hand_over() {
+    let fixture = Fixture::new().await;
+    let models = ["a", "b", "c"].map(|name| fixture.model(name));
+    for model in &models {
+        fixture.use_once(model).await;
+    }
+    let script = Arc::new(Script::rehoming(|_| 200));
+    let url = breaking_first_post(&router(&script)).await;
+    lifecycle(&fixture, vec![url]).await.hand_over(LONG).await;
+    let rehomed: BTreeSet<_> = script.rehomed.lock().iter().cloned().collect();
+    assert_eq!(rehomed, models.iter().map(ToString::to_string).collect());
+}
+
+/// Starts what forwards to a router, and closes the first connection that begins with a POST.
+async fn breaking_first_post(url: &str) -> String {
+    let router = url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut has_broken = false;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut begin = [0; 4];
+            let is_post = client.peek(&mut begin).await.is_ok() && begin == *b"POST";
+            if is_post && !std::mem::replace(&mut has_broken, true) {
+                continue;
+            }
+            let mut router = TcpStream::connect(&router).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut router).await });
+        }
+    });
+    url
 }
 
 #[tokio::test]
