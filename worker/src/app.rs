@@ -10,7 +10,7 @@ use crate::{
     },
     artifact::{
         dir::DirSource,
-        disk_cache::DiskCache,
+        disk_cache::{self, DiskCache},
         ingest::Ingest,
         s3::{Patience, S3Config, S3Source},
         sources::Sources,
@@ -43,13 +43,17 @@ use std::{
     env,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 
 /// Routers keep connections open between invocations; a closed one costs a retry.
@@ -65,6 +69,9 @@ const STUCK_POLL: Duration = Duration::from_secs(1);
 /// How long clients may take to read the last answers. With the default drain just within the 30 s
 /// that SageMaker gives.
 const WRITE_PATIENCE_S: u64 = 4;
+
+/// How long workers that were stopped together have to come back for their folders.
+const SWEEP_DELAY: Duration = Duration::from_mins(2);
 
 /// How often a drain looks whether everything is answered.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -249,10 +256,21 @@ async fn ingest(config: &Config, address: SocketAddr) -> anyhow::Result<Ingest> 
         s3: Arc::new(S3Source::new(s3).await),
         files: Arc::new(DirSource::new(config.access.file_roots.clone())),
     };
-    let own_folder = || env::temp_dir().join(format!("manifold-{}", instance_id(config, address)));
+    let own_name = || format!("{}{}", disk_cache::FOLDER_PREFIX, instance_id(config, address));
+    let own_folder = || env::temp_dir().join(own_name());
     let folder = config.artifacts.cache_dir.clone().unwrap_or_else(own_folder);
     let cache = DiskCache::open(&folder, config.artifacts.disk_budget)?;
+    if config.artifacts.cache_dir.is_none() {
+        tokio::spawn(sweep(folder));
+    }
     Ok(Ingest::new(Arc::new(sources), cache, Limits::DEFAULT, MAX_DOWNLOADS))
+}
+
+/// Deletes what workers left beside this one's folder that have not come back.
+async fn sweep(own_folder: PathBuf) {
+    sleep(SWEEP_DELAY).await;
+    // How many went is in the log; one that panics harms nothing else.
+    let _ = spawn_blocking(move || disk_cache::sweep(&own_folder)).await;
 }
 
 fn serve(face: &Face, listener: TcpListener, n_threads: usize) -> std::io::Result<Server> {

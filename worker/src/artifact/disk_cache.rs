@@ -19,9 +19,11 @@
 mod folder;
 mod incoming;
 mod record;
+mod siblings;
 mod state;
 
 pub use incoming::Incoming;
+pub use siblings::{FOLDER_PREFIX, sweep};
 
 use super::{ArtifactVersion, unpack::ARTIFACT, unpack::NoRoom};
 use crate::policy::disk::victims;
@@ -30,7 +32,7 @@ use record::Record;
 use shared::address::ArtifactAddress;
 use state::{Artifact, State, Trash};
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -119,13 +121,7 @@ impl DiskCache {
     /// Takes a folder as cache: locks it, deletes what is incomplete, keeps the rest. Blocks.
     pub fn open(folder: &Path, budget_bytes: u64) -> Result<Arc<Self>, OpenError> {
         let failed = |error| OpenError::Io(folder.to_owned(), error);
-        folder::claim(folder)?;
-        fs::create_dir_all(folder.join("artifacts")).map_err(failed)?;
-        let lock = File::create(folder.join("lock")).map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OpenError::Locked(folder.to_owned()),
-            TryLockError::Error(error) => failed(error),
-        })?;
+        let lock = folder::lock(folder)?;
         folder::clear(&folder.join("incoming")).map_err(failed)?;
         let state = State::of(folder::found(&folder.join("artifacts")).map_err(failed)?);
         let cache = Arc::new(Self {

@@ -2,19 +2,64 @@
 
 use super::{OpenError, record, state::Artifact};
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::Path,
+    thread,
+    time::Duration,
 };
 use tracing::warn;
 
 /// Group and others, writing.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
+/// How often, and after which pauses, a lock is tried: whoever deletes a folder that was left behind
+/// holds it for a moment, a worker for good.
+const MAX_TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes the folder, if need be, and locks it. Blocks.
+pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
+    let failed = |error| OpenError::Io(folder.to_owned(), error);
+    for _ in 0..MAX_TRIES {
+        match try_lock(folder) {
+            Ok(Some(lock)) => return Ok(lock),
+            // Somebody has it, or is deleting what was there.
+            Ok(None) => {}
+            Err(OpenError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        thread::sleep(PAUSE);
+    }
+    // Where it never came to a lock, the reason is told.
+    fs::metadata(folder).map_err(failed)?;
+    Err(OpenError::Locked(folder.to_owned()))
+}
+
+fn try_lock(folder: &Path) -> Result<Option<File>, OpenError> {
+    let failed = |error| OpenError::Io(folder.to_owned(), error);
+    claim(folder)?;
+    fs::create_dir_all(folder.join("artifacts")).map_err(failed)?;
+    let path = folder.join("lock");
+    let lock = File::create(&path).map_err(failed)?;
+    match lock.try_lock() {
+        // If it is no longer there, what is locked has been moved away.
+        Ok(()) => Ok(is_at(&lock, &path).then_some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Whether an open file is the one at a path.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
 /// Makes the folder for this user alone, or checks that it is so. In a shared temporary folder
 /// anybody may have made it first, with models of his own in it.
-pub(super) fn claim(folder: &Path) -> Result<(), OpenError> {
+fn claim(folder: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::Io(folder.to_owned(), error);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let own = rustix::process::geteuid().as_raw();
