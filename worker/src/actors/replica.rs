@@ -108,7 +108,7 @@ struct Shared {
     model: Weak<dyn Model>,
     /// Set when the model panicked: what waits for it must not run any more.
     is_dead: AtomicBool,
-    /// Whether it leaves after the invocation that it was loaded for.
+    /// Whether it leaves after the invocation that it was loaded for, and nobody else has used it.
     is_passing: AtomicBool,
     busy: BusyTime,
     /// For whoever reports it; no invocation asks.
@@ -165,11 +165,18 @@ impl Replica {
         *self.shared.heat.lock() = heat;
     }
 
-    /// Notes that it leaves after its invocation: it is nothing to keep warm.
+    /// Notes that it leaves after the invocation that it was loaded for: it is nothing to keep warm.
     pub fn set_passing(&self) {
         // Looked at first: then hundreds that share it do not fight for the cache line.
         if !self.is_passing() {
             self.shared.is_passing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that somebody uses it who wants it to stay.
+    pub fn set_staying(&self) {
+        if self.is_passing() {
+            self.shared.is_passing.store(false, Ordering::Relaxed);
         }
     }
 

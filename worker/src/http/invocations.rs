@@ -63,7 +63,10 @@ pub(super) async fn by_address(
         let _single_use = is_single_use.then(|| SingleUse::new(&face.cache, &address));
         let acquire = async || {
             let acquired = face.cache.acquire_as(&address, on_deleted).await?;
-            if is_single_use {
+            if !is_single_use {
+                acquired.replica.set_staying();
+            } else if acquired.waited.is_some() {
+                // One that was here already is somebody else's, who wants it to stay.
                 acquired.replica.set_passing();
             }
             Ok(acquired)

@@ -295,4 +295,7 @@ async fn the_model_that_works_is_hot_and_comes_first() {
     // A model that shall not stay is nothing that another instance should have.
     fixture.cache.acquire(&works).await.unwrap().replica.set_passing();
     assert!(fixture.cache.hot().is_empty() && fixture.cache.residents().models[0].is_bound);
+    // But somebody else wants it to.
+    fixture.cache.acquire(&works).await.unwrap().replica.set_staying();
+    assert!(!fixture.cache.hot().is_empty() && !fixture.cache.residents().models[0].is_bound);
 }
