@@ -128,9 +128,11 @@ impl State {
         }
         let caller = Caller { since: Instant::now(), on_deleted, reply };
         match self.slots.get_mut(&address) {
-            Some(Slot::Loading(waiting)) if !self.is_leaving => {
-                waiting.join(caller, self.context.parts.max_queued);
+            // Who comes from now on is better served where the model goes.
+            Some(Slot::Loading(_)) if self.is_leaving => {
+                answer(caller.reply, Err(AcquireError::Stopping));
             }
+            Some(Slot::Loading(waiting)) => waiting.join(caller, self.context.parts.max_queued),
             Some(Slot::Resident(held)) if !held.resident.serves(on_deleted) => {
                 answer(caller.reply, Err(FetchError::NotFound(address).into()));
             }
@@ -139,10 +141,11 @@ impl State {
             {
                 answer(caller.reply, Ok(acquired));
             }
-            // Who comes from now on is better served where the model goes.
-            _ if self.is_leaving => answer(caller.reply, Err(AcquireError::Stopping)),
+            Some(Slot::Resident(_)) | None if self.is_leaving => {
+                answer(caller.reply, Err(AcquireError::Stopping));
+            }
             // Absent, or just dead: then the news is under way.
-            Some(Slot::Resident(_) | Slot::Loading(_)) | None => self.start_load(address, caller),
+            Some(Slot::Resident(_)) | None => self.start_load(address, caller),
         }
     }
 

@@ -138,6 +138,10 @@ impl State {
         resident: &Arc<Resident>,
         version: ArtifactVersion,
     ) {
+        if self.is_leaving {
+            // The new version is loaded where the model goes.
+            return self.count(Revalidation::Failed);
+        }
         let max_age = self.context.parts.max_age;
         let Some(held) = self.held(address, resident) else { return };
         if held.is_refreshing {

@@ -56,6 +56,21 @@ async fn an_overwritten_model_is_loaded_beside_the_old_one_and_takes_its_place()
     assert_eq!(fixture.cache.used_bytes(), 2 * MIB);
 }
 
+#[tokio::test]
+async fn a_cache_that_leaves_loads_no_new_version_and_serves_the_old_one() {
+    let fixture = Fixture::with_age(NO_AGE).await;
+    let model = fixture.packed("a", "1");
+    let old = id(&fixture, &model).await;
+    fixture.cache.leave();
+    fixture.packed("a", "2");
+
+    while fixture.n_revalidations(Revalidation::Failed) == 0 {
+        assert_eq!(id(&fixture, &model).await, old);
+    }
+    assert_eq!(id(&fixture, &model).await, old);
+    assert_eq!((fixture.n_opened(), fixture.n_loads()), (1, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_is_asked_beside_invocations_from_half_the_age_on() {
     let fixture = Fixture::with_age(AGE).await;
