@@ -7,7 +7,7 @@ use crate::config::{Config, MembershipConfig};
 use actix_web::http::Uri;
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket},
 };
 
 /// Where Linux tells the host's name, that of the container in a container.
@@ -28,8 +28,8 @@ pub fn fill_in(mut config: Config) -> Config {
     }
     if membership.advertise.is_none() {
         // A peer that is down may have no name now, but this container has its own.
-        let found = peers.iter().map(towards).find_map(Result::ok);
-        let found = found.or_else(|| own(&host_name).ok().flatten());
+        let found = peers.iter().find_map(|peer| towards(peer, address.ip()).ok());
+        let found = found.or_else(|| own(&host_name, address.ip()).ok().flatten());
         membership.advertise = found.map(|ip| SocketAddr::new(ip, address.port()));
     }
     config
@@ -45,7 +45,7 @@ fn peers(membership: &MembershipConfig) -> Vec<(String, u16)> {
     let etcd = cluster.cluster.iter().flat_map(|it| &it.hosts);
     let names = router_dns.iter().chain(etcd).filter_map(|it| {
         let (host, port) = it.rsplit_once(':')?;
-        Some((host.to_owned(), port.parse().ok()?))
+        Some((bare(host), port.parse().ok()?))
     });
     routers.iter().filter_map(|url| authority(url)).chain(names).collect()
 }
@@ -53,21 +53,50 @@ fn peers(membership: &MembershipConfig) -> Vec<(String, u16)> {
 /// The host and port of a URL.
 fn authority(url: &str) -> Option<(String, u16)> {
     let url: Uri = url.parse().ok()?;
-    Some((url.host()?.to_owned(), url.port_u16().unwrap_or(80)))
+    Some((bare(url.host()?), url.port_u16().unwrap_or(80)))
+}
+
+/// A host as it is resolved: IPv6 addresses stand in brackets where a port follows.
+fn bare(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
 /// The address that packets to a peer carry. Connecting a datagram socket sends none.
-fn towards((host, port): &(String, u16)) -> io::Result<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect((&**host, *port))?;
+fn towards((host, port): &(String, u16), bound: IpAddr) -> io::Result<IpAddr> {
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for peer in (&**host, *port).to_socket_addrs()? {
+        match source(peer) {
+            Ok(own) if is_served(own, bound) => return Ok(own),
+            Ok(_) => {}
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn source(peer: SocketAddr) -> io::Result<IpAddr> {
+    let any = if peer.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(peer)?;
     Ok(socket.local_addr()?.ip())
 }
 
+/// Whether who is bound to every interface, as `bound` says, listens there: `[::]` takes both kinds,
+/// `0.0.0.0` one.
+fn is_served(own: IpAddr, bound: IpAddr) -> bool {
+    own.is_ipv4() || bound.is_ipv6()
+}
+
 /// The address that goes with this host's name. Many hosts give it one of loopback, where nobody else
-/// reaches them.
-fn own(host_name: &str) -> io::Result<Option<IpAddr>> {
+/// reaches them; one that holds on a single link needs more than an address to be reached.
+fn own(host_name: &str, bound: IpAddr) -> io::Result<Option<IpAddr>> {
     let mut found = (host_name, 0).to_socket_addrs()?.map(|it| it.ip());
-    Ok(found.find(|ip| ip.is_ipv4() && !ip.is_loopback()))
+    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    Ok(found.find(|ip| is_served(*ip, bound) && !ip.is_loopback() && !is_link_local(ip)))
 }
 
 #[cfg(test)]
@@ -97,6 +126,24 @@ mod tests {
         let found = filled(&["--bind", "0.0.0.0:7", "--router", "http://127.0.0.1:8080"]);
         let name = found.membership.instance_id.unwrap();
         assert_eq!(name.as_str(), host_name().unwrap());
+    }
+
+    #[test]
+    fn a_worker_with_ipv6_alone_is_known_by_its_ipv6_address() {
+        if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            eprintln!("SKIPPED: this machine has no IPv6");
+            return;
+        }
+        let peers = [["--router", "http://[::1]:8080"], ["--router-dns", "[::1]:8080"]];
+        for peer in peers {
+            let found = filled(&[&["--bind", "[::]:7"], &peer[..]].concat());
+            assert_eq!(found.membership.advertise, Some("[::1]:7".parse().unwrap()), "{peer:?}");
+            // Bound to IPv4 alone, it is not there.
+            let found = filled(&[&["--bind", "0.0.0.0:7"], &peer[..]].concat());
+            assert!(found.membership.advertise.is_none_or(|it| it.is_ipv4()), "{peer:?}");
+        }
+        let found = filled(&["--bind", "[::]:7", "--router", "http://127.0.0.1:8080"]);
+        assert_eq!(found.membership.advertise, Some("127.0.0.1:7".parse().unwrap()));
     }
 
     #[test]
