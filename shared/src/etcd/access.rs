@@ -1,6 +1,7 @@
 //! Who we are to etcd, and whom we trust to be it: files, read whenever a connection is made.
 
 use super::address::ClusterAddress;
+use crate::private_file::{self, PrivateFileError};
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use std::{
     io,
@@ -29,6 +30,9 @@ pub struct Access {
 pub enum AccessError {
     #[error("cannot read {}", _0.display())]
     File(PathBuf, #[source] Arc<io::Error>),
+    /// Of a file that holds a secret.
+    #[error(transparent)]
+    Private(Arc<PrivateFileError>),
     #[error("etcds:// needs --cluster-ca: whose signature etcd's certificate bears")]
     NoCa,
     #[error("--cluster-ca, --cluster-cert and --cluster-key are for etcds:// alone")]
@@ -67,14 +71,15 @@ impl Access {
     pub(super) async fn read(&self) -> Result<ConnectOptions, AccessError> {
         let mut options = ConnectOptions::new();
         if let (Some(user), Some(file)) = (&self.user, &self.password_file) {
-            let password = String::from_utf8_lossy(&read(file).await?).into_owned();
+            let password = read_private(file)?;
             // An editor ends a file with a line feed; a password has none.
             options = options.with_user(user, password.trim_end_matches(['\r', '\n']));
         }
         if let (true, Some(ca)) = (self.address.is_tls, &self.ca) {
             let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read(ca).await?));
             if let (Some(certificate), Some(key)) = (&self.certificate, &self.key) {
-                tls = tls.identity(Identity::from_pem(read(certificate).await?, read(key).await?));
+                tls =
+                    tls.identity(Identity::from_pem(read(certificate).await?, read_private(key)?));
             }
             options = options.with_tls(tls);
         }
@@ -91,9 +96,16 @@ async fn read(path: &Path) -> Result<Vec<u8>, AccessError> {
     Ok(bytes)
 }
 
+/// Reads a file with a secret, unless others can read or change it.
+fn read_private(path: &Path) -> Result<String, AccessError> {
+    let read = private_file::read(path, MAX_FILE_BYTES as u64);
+    read.map_err(|error| AccessError::Private(Arc::new(error)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     #[test]
     fn what_belongs_together_must_come_together() {
@@ -122,5 +134,33 @@ mod tests {
         };
         let error = access.read().await.unwrap_err();
         assert_eq!(error.to_string(), "cannot read /no/such/file");
+    }
+
+    #[tokio::test]
+    async fn secrets_that_others_can_read_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [secret, open] = ["secret", "open"].map(|name| folder.path().join(name));
+        for file in [&secret, &open] {
+            fs::write(file, "hush").unwrap();
+        }
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+        let user = |file: &Path| Access {
+            user: Some("u".to_owned()),
+            password_file: Some(file.to_owned()),
+            ..Access::open("etcd://a".parse().unwrap())
+        };
+        let tls = |key: &Path| Access {
+            ca: Some(open.clone()),
+            certificate: Some(open.clone()),
+            key: Some(key.to_owned()),
+            ..Access::open("etcds://a".parse().unwrap())
+        };
+        // What is no secret may be read by everybody.
+        assert!(user(&secret).read().await.is_ok() && tls(&secret).read().await.is_ok());
+        for access in [user(&open), tls(&open)] {
+            let error = access.read().await.unwrap_err().to_string();
+            assert!(error.contains("chmod 600"), "{error}");
+        }
     }
 }
