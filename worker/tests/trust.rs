@@ -27,6 +27,9 @@ const ROUTES: &str = include_str!("../src/http.rs");
 /// How long a changed file may go unnoticed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The worker shares the test's cores: asked without a pause it gets to nothing else.
+const POLL: Duration = Duration::from_millis(20);
+
 struct Worker {
     url: String,
     client: Client,
@@ -148,6 +151,6 @@ async fn until<F: AsyncFnMut() -> bool>(mut condition: F) {
     let began = SystemTime::now();
     while !condition().await {
         assert!(began.elapsed().unwrap() < PATIENCE);
-        tokio::task::yield_now().await;
+        tokio::time::sleep(POLL).await;
     }
 }

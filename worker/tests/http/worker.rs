@@ -3,9 +3,24 @@
 use clap::Parser as _;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 use worker::{app::App, config::Config};
+
+/// How long a worker may take to do what it must do in the end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The worker shares the test's cores: asked without a pause it gets to nothing else.
+const POLL: Duration = Duration::from_millis(20);
+
+async fn until<F: AsyncFnMut() -> bool>(mut condition: F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "still not so after {PATIENCE:?}");
+        sleep(POLL).await;
+    }
+}
 
 /// A worker on a free port with a folder of artifacts. It ends with the test's runtime.
 pub(crate) struct Worker {
@@ -65,17 +80,13 @@ impl Worker {
     pub(crate) async fn shows(&self, line: &str) {
         let metrics =
             async || self.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-        while !metrics().await.contains(line) {
-            tokio::task::yield_now().await;
-        }
+        until(async || metrics().await.contains(line)).await;
     }
 
     /// Waits until so many artifacts are on disk.
     pub(crate) async fn has_on_disk(&self, n_artifacts: usize) {
         let count = || fs::read_dir(self.cache.path().join("artifacts")).unwrap().count();
-        while count() != n_artifacts {
-            tokio::task::yield_now().await;
-        }
+        until(async || count() == n_artifacts).await;
     }
 
     pub(crate) fn call(&self, method: Method, path: &str) -> RequestBuilder {
