@@ -241,16 +241,19 @@ async fn breaking_first_post(url: &str) -> String {
     let router = url.trim_start_matches("http://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let has_broken = Arc::new(AtomicBool::new(false));
     tokio::spawn(async move {
-        let mut has_broken = false;
         while let Ok((mut client, _)) = listener.accept().await {
-            let mut begin = [0; 4];
-            let is_post = client.peek(&mut begin).await.is_ok() && begin == *b"POST";
-            if is_post && !std::mem::replace(&mut has_broken, true) {
-                continue;
-            }
-            let mut router = TcpStream::connect(&router).await.unwrap();
-            tokio::spawn(async move { copy_bidirectional(&mut client, &mut router).await });
+            let (router, has_broken) = (router.clone(), Arc::clone(&has_broken));
+            // Each in a task: a client may keep a connection for later.
+            tokio::spawn(async move {
+                let mut begin = [0; 4];
+                let is_post = client.peek(&mut begin).await.is_ok() && begin == *b"POST";
+                if !is_post || has_broken.swap(true, Ordering::SeqCst) {
+                    let mut router = TcpStream::connect(&router).await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut router).await;
+                }
+            });
         }
     });
     url
