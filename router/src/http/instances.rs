@@ -13,13 +13,14 @@ use actix_web::{
 };
 use prometheus_client::metrics::gauge::Gauge;
 use shared::{
-    api::membership::{Heartbeat, Lease},
+    api::membership::{Heartbeat, Lease, MAX_HOT},
     id::{InstanceId, InvalidName},
 };
 use std::net::IpAddr;
 
-/// A heartbeat is half a kilobyte; whatever is a hundred times larger is none.
-const MAX_HEARTBEAT_BYTES: u64 = 64 * 1024;
+/// A heartbeat is half a kilobyte, and whatever it says of hot models: each with the longest key
+/// that S3 allows, escaped.
+const MAX_HEARTBEAT_BYTES: u64 = 4096 + MAX_HOT as u64 * 2304;
 
 /// Heartbeats that are read at the same time.
 const MAX_HEARTBEATS: u64 = 256;

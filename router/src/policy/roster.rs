@@ -64,7 +64,15 @@ pub enum Refused {
     Full,
     #[error("no router can reach port 0, an unspecified address or one in an IPv6 zone")]
     Address,
+    #[error("no instance has that many slots or invocations")]
+    Figures,
 }
+
+/// More compute slots than any machine has cores, and more invocations than it has sockets: what
+/// claims to have more is mistaken. Sums and products of all instances' figures stay far from the
+/// end of an integer.
+const MAX_SLOTS: usize = 1 << 16;
+const MAX_IN_FLIGHT: usize = 1 << 24;
 
 impl Roster {
     pub fn new(lease: Duration, max_instances: usize) -> Self {
@@ -75,6 +83,9 @@ impl Roster {
     pub fn hear(&mut self, heartbeat: Heartbeat, now: Instant) -> Result<Heard, Refused> {
         if leads_nowhere(heartbeat.address) {
             return Err(Refused::Address);
+        }
+        if heartbeat.n_slots > MAX_SLOTS || heartbeat.n_in_flight > MAX_IN_FLIGHT {
+            return Err(Refused::Figures);
         }
         if let Some(doubted) = self.doubted.get_mut(&heartbeat.instance)
             && doubted.heartbeat.boot_id == heartbeat.boot_id

@@ -4,6 +4,7 @@ use crate::{
     instance::{Act, Instance, ok},
     router::{Router, eventually},
 };
+use shared::api::membership::MAX_HOT;
 
 const PUT: &str = "PUT /manifold/v1/instances/a";
 
@@ -27,7 +28,7 @@ async fn what_is_no_heartbeat_is_refused() {
     let address = "127.0.0.1:1".parse().unwrap();
     for (line, body) in [
         (PUT, "{}".to_owned()),
-        (PUT, "x".repeat(70_000)),
+        (PUT, "x".repeat(170_000)),
         ("PUT /manifold/v1/instances/a_b", "{}".to_owned()),
     ] {
         let answer = router.send(line, "", body.as_bytes()).await;
@@ -39,6 +40,25 @@ async fn what_is_no_heartbeat_is_refused() {
     assert_eq!(router.heartbeat("a", "127.0.0.1:0".parse().unwrap(), "serving").await.status, 400);
     assert_eq!(router.heartbeat("a", address, "nonsense").await.status, 400);
     assert_eq!(router.n_in_service().await, 0);
+}
+
+#[actix_web::test]
+async fn a_heartbeat_with_as_many_hot_models_as_there_may_be_is_taken_whatever_their_names() {
+    let router = Router::start(&[]).await;
+    let hot = |n: usize| {
+        serde_json::json!({
+            "artifact": format!("s3://bucket/{n:02}{}", r"\".repeat(511)),
+            "fast_millicores": u32::MAX, "slow_millicores": u32::MAX,
+        })
+    };
+    let hot: Vec<_> = (0..MAX_HOT).map(hot).collect();
+    let heartbeat = serde_json::json!({
+        "instance": "a", "address": "127.0.0.1:1", "boot_id": "1", "state": "serving",
+        "budget_bytes": 1 << 30, "resident_bytes": 0, "n_resident": 0, "n_in_flight": 0,
+        "n_slots": 1, "hot": hot,
+    });
+    let answer = router.send(PUT, "", heartbeat.to_string().as_bytes()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
 #[actix_web::test]

@@ -139,6 +139,16 @@ fn addresses_that_lead_nowhere_are_refused() {
     }
 }
 
+/// Sums of them would end the process that adds them up.
+#[test]
+fn figures_that_no_machine_has_are_refused() {
+    let slots = Heartbeat { n_slots: usize::MAX / 2 + 1, ..heartbeat("a", "1") };
+    let in_flight = Heartbeat { n_in_flight: usize::MAX, ..heartbeat("a", "1") };
+    for impossible in [slots, in_flight] {
+        assert_eq!(roster().hear(impossible, Instant::now()), Err(Refused::Figures));
+    }
+}
+
 fn registered(instance: &str, boot: &str) -> Registered {
     Registered::of(&heartbeat(instance, boot))
 }
