@@ -14,7 +14,8 @@ fn scenario(n_instances: usize) -> Scenario {
         n_models: 1_000_000,
         exponent: 1.1,
         utilization: 0.65,
-        warm_up_s: 60,
+        // Until those of the first moments have given up who waited for models without replicas.
+        warm_up_s: 80,
         measured_s: 60,
         has_replicas: true,
         seed: 20_261_123,

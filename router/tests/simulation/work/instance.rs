@@ -16,6 +16,9 @@ const SLOW_HALF_LIFE: f64 = 300.0;
 const FLOOR: f64 = 50.0;
 const FORGOTTEN: f64 = 1.0;
 
+/// How long a client waits: SageMaker's limit. Then it has gone, and is not computed for.
+const PATIENCE_US: u64 = 60_000_000;
+
 #[derive(Default)]
 pub(super) struct Instance {
     slots: Vec<Option<Job>>,
@@ -27,6 +30,8 @@ pub(super) struct Instance {
     /// On slots.
     pub(super) work: Duration,
     pub(super) n_loads: u64,
+    /// Invocations whose clients had gone before there was a slot.
+    pub(super) n_given_up: u64,
 }
 
 /// An invocation, in flight for its router until it is dropped.
@@ -85,8 +90,11 @@ impl Instance {
     }
 
     /// Puts the next of the queue on a free slot, if there are both.
-    pub(super) fn start(&mut self) -> Option<usize> {
+    pub(super) fn start(&mut self, now_us: u64) -> Option<usize> {
         let slot = self.slots.iter().position(Option::is_none)?;
+        while self.queue.pop_front_if(|job| job.arrived_us + PATIENCE_US < now_us).is_some() {
+            self.n_given_up += 1;
+        }
         self.slots[slot] = Some(self.queue.pop_front()?);
         Some(slot)
     }

@@ -50,6 +50,9 @@ pub(super) struct Measured {
     /// Replicas beyond the first that one of the routers wishes for.
     pub(super) n_further: usize,
     pub(super) n_spilled: u64,
+    /// Invocations that were not served within a minute: of the first moments, in which nothing has
+    /// replicas and clients ask as if all had.
+    pub(super) n_given_up: u64,
     pub(super) p50: Duration,
     pub(super) p99: Duration,
 }
@@ -165,7 +168,7 @@ impl World {
 
     /// Gives free slots what waits.
     fn fill(&mut self, instance: usize) {
-        while let Some(slot) = self.instances[instance].start() {
+        while let Some(slot) = self.instances[instance].start(self.now_us) {
             self.after(SERVICE, Event::Served { instance, slot });
         }
     }
@@ -243,6 +246,7 @@ impl World {
                 / n_copies as f64,
             n_further: self.routers[0].n_further(),
             n_spilled: self.routers.iter().map(|router| router.n_spilled).sum(),
+            n_given_up: self.instances.iter().map(|it| it.n_given_up).sum(),
             p50: latencies[latencies.len() / 2],
             p99: latencies[latencies.len() * 99 / 100],
         }
