@@ -6,7 +6,7 @@ use router::{
     group::{Group, InService},
     instance::Instance,
     policy::{
-        replicas::Member,
+        replicas::{Homes, Member},
         ring::{Node, PlacementRing, shares},
     },
 };
@@ -57,8 +57,8 @@ fn group(n_instances: usize, n_hot: usize) -> Group {
         .collect();
     let names = (1..n_hot).map(|n| format!("s3://manifold-demo/models/hot_{n}.tar.gz"));
     let names = names.chain((n_hot > 0).then(|| KEY.to_owned()));
-    let sets: Vec<(Arc<str>, Vec<Member>)> =
-        names.map(|name| (Arc::from(name), members.clone())).collect();
+    let homes = Homes { members, spares: Vec::new() };
+    let sets: Vec<(Arc<str>, Homes)> = names.map(|name| (Arc::from(name), homes.clone())).collect();
     Group::new(instances, Arc::new(ring(n_instances))).with_hot(&sets)
 }
 

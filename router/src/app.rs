@@ -19,8 +19,12 @@ use crate::{
     config::{Config, ControlConfig, InvalidConfig},
     dispatch::Dispatch,
     http::{
-        control::ControlDesk, handover::Handover, health::Health, instances::Registrar,
-        invocations::Reception, store::Store,
+        control::ControlDesk,
+        handover::{self, Handover},
+        health::Health,
+        instances::Registrar,
+        invocations::Reception,
+        store::Store,
     },
     instance_client::{InstanceClient, bearer::Bearer, lister::Lister, warmer::Warmer},
     metrics::Metrics,
@@ -83,6 +87,7 @@ struct Shared {
     desk: Data<ControlDesk>,
     registry: Data<Registry>,
     store_places: Arc<Semaphore>,
+    shares: Arc<Semaphore>,
     objects: Objects,
     jobs: AsyncInvocations,
     started: Instant,
@@ -159,6 +164,7 @@ impl App {
             retries: Arc::new(RetryBudget::new(allowance(&config))),
             registry: Data::new(registry),
             store_places: Arc::new(Semaphore::new(config.store.max_store_requests)),
+            shares: Arc::new(Semaphore::new(handover::MAX_SHARES)),
             objects,
             jobs,
             started: Instant::now(),
@@ -325,6 +331,7 @@ impl Shared {
             bodies: self.registrar.bodies().clone(),
             warmer: Warmer::new(self.bearer.clone()),
             lister: Lister::new(self.bearer.clone()),
+            shares: Arc::clone(&self.shares),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     instance::Instance,
     policy::{
         choice::{self, Costs, Load},
-        replicas::{Host, Member},
+        replicas::{Homes, Host, Member},
         ring::{self, ByHash, Key, Node, PlacementRing, Shares},
     },
 };
@@ -46,11 +46,15 @@ pub struct Group {
     ring: Arc<PlacementRing>,
     instances: Arc<InService>,
     nodes: Arc<HashMap<Node, Arc<Instance>, ByHash>>,
-    hot: Arc<HashMap<Key, Replicas, ByHash>>,
+    hot: Arc<HashMap<Key, HotHomes, ByHash>>,
 }
 
-/// The replicas that take a hot model's invocations; none: only its first choice does.
-type Replicas = Vec<Replica>;
+/// The [`Homes`] of a hot model, as instances.
+#[derive(Debug)]
+struct HotHomes {
+    replicas: Vec<Replica>,
+    spares: Vec<Arc<Instance>>,
+}
 
 #[derive(Clone, Debug)]
 struct Replica {
@@ -73,13 +77,16 @@ impl Group {
 
     /// The group with exactly these hot models.
     #[must_use]
-    pub fn with_hot(&self, sets: &[(Arc<str>, Vec<Member>)]) -> Self {
+    pub fn with_hot(&self, sets: &[(Arc<str>, Homes)]) -> Self {
         let replica = |member: &Member| {
             let instance = Arc::clone(self.nodes.get(&member.node)?);
             Some(Replica { instance, is_new: member.is_new })
         };
-        let hot = sets.iter().map(|(artifact, members)| {
-            (Key::of(artifact), members.iter().filter_map(replica).collect())
+        let spare = |node: &Node| self.nodes.get(node).map(Arc::clone);
+        let hot = sets.iter().map(|(artifact, Homes { members, spares })| {
+            let replicas = members.iter().filter_map(replica).collect();
+            let spares = spares.iter().filter_map(spare).collect();
+            (Key::of(artifact), HotHomes { replicas, spares })
         });
         Self { hot: Arc::new(hot.collect()), ..self.clone() }
     }
@@ -121,8 +128,8 @@ impl Group {
         turn: impl FnOnce() -> u32,
     ) -> Option<Place> {
         let key = Key::of(name);
-        if let Some(replicas) = self.hot.get(&key)
-            && let Some(place) = self.place_hot(key, replicas, tried, turn)
+        if let Some(homes) = self.hot.get(&key)
+            && let Some(place) = self.place_hot(key, homes, tried, turn)
         {
             return Some(place);
         }
@@ -139,7 +146,7 @@ impl Group {
     fn place_hot(
         &self,
         key: Key,
-        replicas: &Replicas,
+        HotHomes { replicas, spares }: &HotHomes,
         tried: &[Arc<Instance>],
         turn: impl FnOnce() -> u32,
     ) -> Option<Place> {
@@ -154,36 +161,11 @@ impl Group {
             let start = usize::try_from(turn()).unwrap_or_default();
             &replicas[choice::least_loaded(replicas, start, load)?].instance
         };
-        let spilled = if tried.is_empty() { self.spilled(key, replicas, best) } else { None };
+        let spilled = if tried.is_empty() { spilled(spares, best) } else { None };
         Some(match spilled {
             Some(next) => Place { instance: Arc::clone(next), affinity: Affinity::Spilled },
             None => Place { instance: Arc::clone(best), affinity: Affinity::First },
         })
-    }
-
-    /// Returns the instance that is next after a model's replicas if it is better off there,
-    /// although it has to be loaded.
-    fn spilled(
-        &self,
-        key: Key,
-        replicas: &Replicas,
-        best: &Arc<Instance>,
-    ) -> Option<&Arc<Instance>> {
-        let wait_here = best.wait().filter(|wait| !wait.is_zero())?;
-        let is_other = |it: &&Arc<Instance>| {
-            it.id != best.id && replicas.iter().all(|replica| replica.instance.id != it.id)
-        };
-        let order = self.ring.preference(key).take(replicas.len() + MAX_WALK);
-        let mut others = order.filter_map(|node| self.nodes.get(&node)).filter(is_other);
-        let next = others.find(|it| it.is_home())?;
-        // One that has answered nothing yet is as fast as this one.
-        let service = next.service().or_else(|| best.service())?;
-        let costs = Costs {
-            wait_here,
-            wait_there: next.load().wait(service),
-            load: next.load_time().or_else(|| best.load_time()),
-        };
-        choice::is_worth_a_load(costs).then_some(next)
     }
 
     /// The first of the order is out of the question, or under suspicion.
@@ -215,6 +197,21 @@ impl Group {
         let mut others = order.filter_map(|node| self.nodes.get(&node));
         others.find(|it| it.id != *leaver && it.is_home()).map(Arc::clone)
     }
+}
+
+/// Returns the instance that is next after a model's replicas if it is better off there than at the
+/// `best` of them, although it has to be loaded.
+fn spilled<'a>(spares: &'a [Arc<Instance>], best: &Instance) -> Option<&'a Arc<Instance>> {
+    let wait_here = best.wait().filter(|wait| !wait.is_zero())?;
+    let next = spares.iter().find(|it| it.is_home() && it.id != best.id)?;
+    // One that has answered nothing yet is as fast as this one.
+    let service = next.service().or_else(|| best.service())?;
+    let costs = Costs {
+        wait_here,
+        wait_there: next.load().wait(service),
+        load: next.load_time().or_else(|| best.load_time()),
+    };
+    choice::is_worth_a_load(costs).then_some(next)
 }
 
 /// One that was just lost is in the snapshot until the actor has heard of it.

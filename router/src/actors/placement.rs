@@ -58,6 +58,10 @@ type GroupName = Option<FleetId>;
 /// How often it is decided how many replicas models have: as often as heartbeats come.
 const DECIDE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Replicas that become warm are published together, after so long: where there are a thousand
+/// instances they come by the hundred, and each time all hot models are looked at.
+const GATHER: Duration = Duration::from_millis(20);
+
 impl Placement {
     pub fn start(provision: Provision, warmer: Warmer, metrics: PlacementMetrics) -> Self {
         let published = Arc::new(ArcSwap::from_pointee(Groups::new()));
@@ -66,6 +70,7 @@ impl Placement {
             provision,
             changing: BTreeSet::new(),
             hot: HotModels::default(),
+            is_gathering: false,
             warmer,
             metrics,
         };
@@ -151,6 +156,8 @@ struct PlacementActor {
     /// The groups whose ring a blocking task is changing.
     changing: BTreeSet<GroupName>,
     hot: HotModels,
+    /// Whether replicas have become warm that are not published yet.
+    is_gathering: bool,
     warmer: Warmer,
     metrics: PlacementMetrics,
 }
@@ -219,7 +226,13 @@ impl Handler<Warmed> for PlacementActor {
         // Another process holds nothing of what this one was asked to load.
         let is_same = current.is_some_and(|it| it.is_same_process_as(&wish.instance));
         self.hot.warmed(&wish, is_warm && is_same, Instant::now());
-        self.publish(Groups::clone(&published), &ctx.address());
+        if !std::mem::replace(&mut self.is_gathering, true) {
+            ctx.run_later(GATHER, |actor, ctx| {
+                actor.is_gathering = false;
+                let published = actor.published.load_full();
+                actor.publish(Groups::clone(&published), &ctx.address());
+            });
+        }
     }
 }
 

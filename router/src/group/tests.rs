@@ -40,8 +40,14 @@ fn order(group: &Group) -> Vec<Arc<Instance>> {
 }
 
 fn hot(group: &Group, replicas: &[&Arc<Instance>]) -> Group {
-    let members = replicas.iter().map(|it| Member { node: it.node, is_new: false }).collect();
-    group.with_hot(&[(Arc::from(MODEL), members)])
+    let members: Vec<_> =
+        replicas.iter().map(|it| Member { node: it.node, is_new: false }).collect();
+    let others = order(group).into_iter().map(|it| it.node);
+    // Where no replica is known, the first choice stands for them.
+    let n_first = usize::from(members.is_empty());
+    let is_other = |node: &Node| members.iter().all(|member| member.node != *node);
+    let spares = others.skip(n_first).filter(is_other).collect();
+    group.with_hot(&[(Arc::from(MODEL), Homes { members, spares })])
 }
 
 #[track_caller]

@@ -18,6 +18,7 @@ use shared::{
     telemetry::Chain,
 };
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 /// Moves models between instances. One per HTTP thread.
@@ -29,7 +30,13 @@ pub struct Handover {
     pub bodies: BodyReader,
     pub warmer: Warmer,
     pub lister: Lister,
+    /// Shares that may be gathered at the same time, by all HTTP threads.
+    pub shares: Arc<Semaphore>,
 }
+
+/// As many shares are gathered at the same time: each asks every instance, and reads megabytes. An
+/// instance that is refused asks again, or joins without.
+pub const MAX_SHARES: usize = 4;
 
 /// Why a model was not moved, or a share not told.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +80,7 @@ pub async fn share(instance: Path<String>, handover: Data<Handover>) -> HttpResp
 impl Handover {
     async fn rehome(&self, instance: &str, payload: &mut Payload) -> Result<Rehomed, Refused> {
         let leaving = self.find(instance).await?;
-        let body = self.bodies.read(payload, None).await;
-        let body = body.map_err(|error| Refused::Malformed(error.to_string()))?;
-        let model: Rehome = serde_json::from_slice(&body.bytes)
-            .map_err(|error| Refused::Malformed(error.to_string()))?;
+        let model = self.read(payload).await?;
         let address: ArtifactAddress =
             model.artifact.parse().map_err(|error| Refused::Malformed(format!("{error}")))?;
         // A fleet that is retired leaves as a whole, and its models with it.
@@ -92,15 +96,23 @@ impl Handover {
         Ok(Rehomed { instance: home.id.clone() })
     }
 
+    /// The body is dropped here: heartbeats are read within the same budget, and models take long
+    /// to become warm.
+    async fn read(&self, payload: &mut Payload) -> Result<Rehome, Refused> {
+        let body = self.bodies.read(payload, None).await;
+        let body = body.map_err(|error| Refused::Malformed(error.to_string()))?;
+        serde_json::from_slice(&body.bytes).map_err(|error| Refused::Malformed(error.to_string()))
+    }
+
     async fn share(&self, instance: &str) -> Result<Share, Refused> {
         let joining = self.find(instance).await?;
+        let _turn = self.shares.try_acquire().map_err(|_| Refused::Unavailable)?;
         let neighbours = self.placement.neighbours(&joining);
+        let own = self.placement.share_of(&joining).await.ok_or(Refused::Unavailable)?;
         let mut held = share::Held::default();
-        self.lister.list(&neighbours, |list| held.add(list)).await;
-        let n_held = held.len();
-        let own = self.placement.share_of(&joining, held.keys()).await;
-        let models = held.share(&own);
-        info!(instance = %joining.id, n_held, n_models = models.len(), "told a joining instance its share");
+        self.lister.list(&neighbours, |list| held.add(list, |model| own.has(model))).await;
+        let models = held.share();
+        info!(instance = %joining.id, n_models = models.len(), "told a joining instance its share");
         Ok(Share { models })
     }
 

@@ -38,7 +38,8 @@ const WARM_AGAIN: Duration = Duration::from_secs(30);
 const SLOW_START: Duration = Duration::from_secs(2);
 
 /// So many instances beyond the replicas are looked at: where the ring has changed, one that was a
-/// replica goes on until the one that took its place is warm.
+/// replica goes on until the one that took its place is warm. And so many may be asked where
+/// replicas are too busy: that more of them leave at the same time is an outage.
 const SPARE: usize = 4;
 
 /// Invocations for each slot from which on an instance counts as one where they wait: some always
@@ -83,12 +84,20 @@ pub struct Member {
     pub is_new: bool,
 }
 
+/// Who takes a hot model's invocations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Homes {
+    /// Its replicas, the most preferred first. None: only its first choice, but it waits in a
+    /// queue there, and others may be better off.
+    pub members: Vec<Member>,
+    /// The next of its order, for when another load costs less than to wait.
+    pub spares: Vec<Node>,
+}
+
 /// What follows from all that is known.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The replicas that take a model's invocations, the most preferred first. None: only its
-    /// first choice, but it waits in a queue there, and others may be better off.
-    pub sets: Vec<(Arc<str>, Vec<Member>)>,
+    pub sets: Vec<(Arc<str>, Homes)>,
     /// What shall be warmed now. Whoever asks for the plan does so, and tells what came of it.
     pub warms: Vec<(Arc<str>, Node)>,
 }
@@ -148,7 +157,7 @@ impl Replicas {
             let Some(set) = self.sets.get(artifact) else { continue };
             let order = ring.preference(Key::of(artifact)).filter(|node| hosts.contains(node));
             let order: Vec<Node> = order.take(n_replicas + SPARE).collect();
-            plan.sets.push((Arc::clone(artifact), set.members(&order, n_replicas, now)));
+            plan.sets.push((Arc::clone(artifact), set.homes(&order, n_replicas, now)));
             for node in set.wanted(&order, n_replicas, now) {
                 let warm = (Arc::clone(artifact), node);
                 if self.warming.len() < max_warming && self.warming.insert(warm.clone()) {
@@ -156,7 +165,11 @@ impl Replicas {
                 }
             }
         }
-        plan.sets.extend(self.queueing().into_iter().map(|artifact| (artifact, Vec::new())));
+        plan.sets.extend(self.queueing().into_iter().map(|artifact| {
+            let others = ring.preference(Key::of(&artifact)).skip(1);
+            let spares = others.filter(|node| hosts.contains(node)).take(SPARE).collect();
+            (artifact, Homes { members: Vec::new(), spares })
+        }));
         plan
     }
 
@@ -191,6 +204,13 @@ impl Replicas {
 }
 
 impl ReplicaSet {
+    fn homes(&self, order: &[Node], n_replicas: usize, now: Instant) -> Homes {
+        let members = self.members(order, n_replicas, now);
+        let taken: HashSet<Node> = members.iter().map(|member| member.node).collect();
+        let others = order.iter().copied().filter(|node| !taken.contains(node));
+        Homes { spares: others.take(SPARE).collect(), members }
+    }
+
     fn members(&self, order: &[Node], n_replicas: usize, now: Instant) -> Vec<Member> {
         let is_new = |since: Instant| now.saturating_duration_since(since) < SLOW_START;
         let warm = order.iter().filter_map(|node| {

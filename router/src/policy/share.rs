@@ -1,20 +1,17 @@
 //! What a joining instance is told to load: of what the others hold, what will be its own.
 
 use shared::api::residents::{MAX_SHARE, Resident};
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, HashSet},
-};
+use std::{cmp::Reverse, collections::HashMap};
 
-/// What instances hold together, each model once.
+/// What instances hold together of the models that will be an instance's own, each once.
 #[derive(Debug, Default)]
 pub struct Held(HashMap<String, Resident>);
 
 impl Held {
     /// Adds what one instance holds. Heat adds up, as it does in placement; of the rest the freshest
     /// use and the largest size count.
-    pub fn add(&mut self, list: Vec<Resident>) {
-        for model in list.into_iter().filter(|it| !it.is_bound) {
+    pub fn add(&mut self, list: Vec<Resident>, is_own: impl Fn(&str) -> bool) {
+        for model in list.into_iter().filter(|it| !it.is_bound && is_own(&it.artifact)) {
             let Some(held) = self.0.get_mut(&model.artifact) else {
                 self.0.insert(model.artifact.clone(), model);
                 continue;
@@ -27,25 +24,10 @@ impl Held {
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The keys of placement.
-    pub fn keys(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
-    }
-
-    /// Returns the models of these keys: the hottest first, then what was used last. What does not come
-    /// in is loaded when it is invoked.
-    pub fn share(self, own: &[String]) -> Vec<Resident> {
-        let own: HashSet<&String> = own.iter().collect();
-        let mut models: Vec<_> =
-            self.0.into_values().filter(|it| own.contains(&it.artifact)).collect();
+    /// Returns them: the hottest first, then what was used last. What does not come in is loaded
+    /// when it is invoked.
+    pub fn share(self) -> Vec<Resident> {
+        let mut models: Vec<_> = self.0.into_values().collect();
         models.sort_by_key(|it| (Reverse(it.fast_millicores.max(it.slow_millicores)), it.idle_ms));
         models.truncate(MAX_SHARE);
         models
@@ -75,26 +57,25 @@ mod tests {
     #[test]
     fn a_share_is_what_is_its_own_hottest_first() {
         let mut held = Held::default();
-        held.add(vec![model("a", 100, 5), model("cold", 0, 9), model("b", 60, 0)]);
-        held.add(vec![model("other", 900, 0), model("b", 60, 3), model("warm", 0, 1)]);
-        assert_eq!(held.len(), 5);
-        let own = ["a", "b", "cold", "warm", "unheard of"].map(str::to_owned);
-        assert_eq!(names(held.share(&own)), ["b", "a", "warm", "cold"]);
+        let is_own = |artifact: &str| artifact != "other";
+        held.add(vec![model("a", 100, 5), model("cold", 0, 9), model("b", 60, 0)], is_own);
+        held.add(vec![model("other", 900, 0), model("b", 60, 3), model("warm", 0, 1)], is_own);
+        assert_eq!(names(held.share()), ["b", "a", "warm", "cold"]);
     }
 
     #[test]
     fn what_is_bound_to_its_instance_is_nobody_elses_share() {
         let mut held = Held::default();
-        held.add(vec![Resident { is_bound: true, ..model("a", 100, 0) }]);
-        assert!(held.is_empty());
+        held.add(vec![Resident { is_bound: true, ..model("a", 100, 0) }], |_| true);
+        assert!(held.share().is_empty());
     }
 
     #[test]
     fn a_share_has_a_bound() {
         let mut held = Held::default();
-        held.add((0..2 * MAX_SHARE).map(|idx| model(&idx.to_string(), 0, idx as u64)).collect());
-        let keys = held.keys();
-        let share = held.share(&keys);
+        let many = (0..2 * MAX_SHARE).map(|idx| model(&idx.to_string(), 0, idx as u64));
+        held.add(many.collect(), |_| true);
+        let share = held.share();
         assert_eq!((share.len(), share[0].idle_ms), (MAX_SHARE, 0));
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     group::{Group, InService},
     instance::Instance,
     instance_client::Options,
-    policy::replicas::{Host, Member, Replicas},
+    policy::replicas::{Homes, Host, Replicas},
 };
 use actix::prelude::*;
 use shared::{api::membership::HotModel, telemetry::Chain};
@@ -26,7 +26,7 @@ pub(super) struct HotModels {
 struct Known {
     replicas: Replicas,
     /// What was published last.
-    sets: Vec<(Arc<str>, Vec<Member>)>,
+    sets: Vec<(Arc<str>, Homes)>,
 }
 
 /// What an instance says of its hot models.

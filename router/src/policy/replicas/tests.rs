@@ -64,7 +64,7 @@ impl Fixture {
 }
 
 fn members(plan: &Plan) -> Vec<Node> {
-    plan.sets.iter().flat_map(|(_, members)| members).map(|member| member.node).collect()
+    plan.sets.iter().flat_map(|(_, homes)| &homes.members).map(|member| member.node).collect()
 }
 
 fn wished(plan: &Plan) -> Vec<Node> {
@@ -102,7 +102,10 @@ fn a_replica_is_new_for_two_seconds() {
     fixture.report(order[0], 600);
     fixture.plan();
     fixture.warmed(order[1]);
-    let mut is_new = || fixture.plan().sets[0].1.iter().map(|it| it.is_new).collect::<Vec<_>>();
+    let mut is_new = || {
+        let plan = fixture.plan();
+        plan.sets[0].1.members.iter().map(|it| it.is_new).collect::<Vec<_>>()
+    };
     assert_eq!([is_new(), is_new()], [[false, true], [false, false]]);
 }
 
@@ -116,7 +119,7 @@ fn who_says_that_it_holds_the_model_need_not_be_warmed() {
     // As after a restart of the router: it knows at once what others warmed.
     let plan = fixture.plan();
     assert_eq!((members(&plan), wished(&plan)), (order[..3].to_vec(), vec![]));
-    assert!(plan.sets[0].1.iter().all(|member| !member.is_new));
+    assert!(plan.sets[0].1.members.iter().all(|member| !member.is_new));
 }
 
 #[test]
@@ -179,6 +182,18 @@ fn who_drains_or_left_is_no_replica() {
 }
 
 #[test]
+fn the_next_of_the_order_stand_by_for_replicas_that_are_too_busy() {
+    let mut fixture = Fixture::new(16);
+    let order = fixture.order();
+    fixture.report(order[0], 900);
+    // Also those that shall be replicas: they load it in any case.
+    assert_eq!(fixture.plan().sets[0].1.spares, order[1..1 + SPARE]);
+    fixture.warmed(order[1]);
+    fixture.warmed(order[2]);
+    assert_eq!(fixture.plan().sets[0].1.spares, order[3..3 + SPARE]);
+}
+
+#[test]
 fn only_so_many_are_warmed_at_a_time() {
     let mut fixture = Fixture::new(64);
     let order = fixture.order();
@@ -208,7 +223,12 @@ fn hot_models_of_instances_with_queues_are_known_by_name() {
     fixture.replicas.hear(host(0), vec![warm("a")], 4);
     fixture.replicas.hear(host(1), vec![warm("b"), warm("c")], 5);
     let plan = fixture.plan();
-    assert_eq!(plan.sets, [(Arc::from("b"), vec![]), (Arc::from("c"), vec![])]);
+    let names: Vec<&str> = plan.sets.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["b", "c"]);
+    for (name, homes) in &plan.sets {
+        let order: Vec<Node> = fixture.ring.preference(Key::of(name)).collect();
+        assert_eq!((&homes.members, &*homes.spares), (&vec![], &order[1..]), "{name}");
+    }
     fixture.replicas.hear(host(1), vec![warm("b")], 2);
     assert_eq!(fixture.plan(), Plan::default());
 }
