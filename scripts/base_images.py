@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 from pathlib import Path
 from typing import Callable
 
@@ -134,7 +135,10 @@ def _rust(name: str) -> str:
         """
     files = {f"toolchain/{it}": sysroot / it for it in TOOLCHAIN if (sysroot / it).exists()}
     # Where no image can be pulled, packages often come through a proxy with a certificate authority of its own.
-    files["ca-certificates.crt"] = Path(os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or "")
+    authorities = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
+    if not authorities:
+        raise CannotMake(f"{name}: this machine has no certificates of authorities (Debian, Ubuntu: ca-certificates)")
+    files["ca-certificates.crt"] = Path(authorities)
     return _build(name, f"Rust {version} of this machine", dockerfile, files)
 
 
@@ -171,6 +175,9 @@ def _build(name: str, what: str, dockerfile: str, files: dict[str, Path]) -> str
     with tempfile.TemporaryFile() as said, subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=said, stderr=said, env=environment
     ) as docker:
+        # Also while it reads: an engine that hangs would hold the context's writer for ever.
+        patience = threading.Timer(MAKE_PATIENCE_S, docker.kill)
+        patience.start()
         try:
             with docker.stdin, tarfile.open(fileobj=docker.stdin, mode="w|") as context:
                 text = re.sub(r"^ +", "", dockerfile, flags=re.M).encode()
@@ -181,7 +188,9 @@ def _build(name: str, what: str, dockerfile: str, files: dict[str, Path]) -> str
                     context.add(source.resolve(), arcname=target)
         except BrokenPipeError:
             pass  # docker gave up, and says why
-        docker.wait(MAKE_PATIENCE_S)
+        finally:
+            docker.wait()
+            patience.cancel()
         said.seek(0)
         if docker.returncode != 0:
             raise CannotMake(f"{name}: no stand-in could be built:\n{said.read().decode(errors='replace')}")

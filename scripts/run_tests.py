@@ -25,10 +25,10 @@ CARGO = os.environ.get("CARGO", "cargo")
 # Every promise to clients with the newest boto3 and with the last 1.34; what brings a client of its own once.
 CLIENT_SUITES = [("boto3", "tests/python"), ("boto3-1.34", "tests/python"), ("boto3", "tests/python/examples")]
 # What is deployed, against schemas and programs.
-DEPLOY_SUITES = [("kubernetes", "tests/deploy")]
-# Any of these will do; and what the tests of containers are written with.
+DEPLOY_ENVIRONMENT = "kubernetes"
+DEPLOY_SUITES = [(DEPLOY_ENVIRONMENT, "tests/deploy")]
+# Any of these will do.
 COMPOSE = [["docker-compose", "version"], ["docker", "compose", "version"]]
-COMPOSE_ENVIRONMENT = "kubernetes"
 # Where a Rust test that this machine cannot run says so, a line each; for its runner it has passed.
 SKIPPED = ROOT / "target" / "skipped-tests"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -110,18 +110,20 @@ def prepare() -> Count:
     ):
         if run(step).failed:
             return Count(failed=1)
-    provide_debian()
-    return Count()
+    return provide_debian()
 
 
-def provide_debian() -> None:
-    """Programs that some tests need. The tests that lack one are skipped, each saying so itself."""
+def provide_debian() -> Count:
+    """Programs that some tests need. Where there are none, those tests are skipped, each saying so itself."""
     try:
         debian.provide(ROOT)
+    except debian.CannotRunHere as error:
+        print(f"\n!! {error}", flush=True)
     except SetupError as error:
-        print(f"\n!! programs from Debian are not to be had: {error}", flush=True)
+        return fail("the programs from Debian's archive", str(error))
     for program in debian.lacking(ROOT):
         print(f"\n!! {program} is not here: the tests that need it are skipped", flush=True)
+    return Count()
 
 
 def count_skipped(tested: Count) -> Count:
@@ -175,27 +177,24 @@ def compose_files() -> Count:
     """Of the files that are deployed, those of Compose and what it mounts: they need no program of ours."""
     try:
         compose_spec.provide(ROOT)
-        venvs.provide(ROOT, [COMPOSE_ENVIRONMENT])
+        venvs.provide(ROOT, [DEPLOY_ENVIRONMENT])
     except venvs.CannotRunHere as error:
         return skip("the tests of compose.yaml (tests/deploy)", str(error))
     except SetupError as error:
         return fail("the tests of compose.yaml (tests/deploy)", str(error))
-    return discover(COMPOSE_ENVIRONMENT, "tests/deploy", "-p", "test_[co]*.py")
+    return discover(DEPLOY_ENVIRONMENT, "tests/deploy", "-p", "test_[co]*.py")
 
 
 def container_tests() -> Count:
-    """compose.yaml as a cluster of containers. What it builds stays, so that a second run takes little.
-
-    By `make compose-test` alone: its build takes as long as all other tests.
-    """
+    """compose.yaml as a cluster of containers. What it builds stays, so that a second run takes little."""
     lacking = lacking_for_containers()
     if lacking:
         return skip("the tests with containers (tests/containers)", lacking)
-    return discover(COMPOSE_ENVIRONMENT, "tests/containers")
+    return discover(DEPLOY_ENVIRONMENT, "tests/containers")
 
 
 def lacking_for_containers() -> str | None:
-    if not venvs.is_ready(ROOT, COMPOSE_ENVIRONMENT):
+    if not venvs.is_ready(ROOT, DEPLOY_ENVIRONMENT):
         return "what they are written with is not here (see above)"
     if not works(["docker", "version"]):
         return "no Docker engine answers"
@@ -215,10 +214,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--containers", action="store_true", help="compose.yaml alone: its files, and its containers")
     if parser.parse_args().containers:
-        provide_debian()
-        parts, total = (compose_files, container_tests), Count()
+        parts, total = (compose_files, container_tests), provide_debian()
     else:
-        parts, total = (script_tests, rust_tests, python_tests), prepare()
+        parts, total = (script_tests, rust_tests, python_tests, container_tests), prepare()
     if not total.failed:
         for part in parts:
             total = total.plus(part())

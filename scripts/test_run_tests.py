@@ -10,6 +10,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+import debian
 import run_tests
 import venvs
 import wheels
@@ -74,6 +75,17 @@ class Running(unittest.TestCase):
 
     def test_a_machine_that_cannot_run_the_clients_is_a_skip(self) -> None:
         self.assertEqual(self.python_tests_after(venvs.CannotRunHere("3.8")), Count(skipped=1))
+
+    def provide_debian_after(self, error: Exception) -> Count:
+        with contextlib.redirect_stdout(io.StringIO()):
+            with mock.patch.object(debian, "provide", side_effect=error):
+                return run_tests.provide_debian()
+
+    def test_a_program_that_could_not_be_fetched_is_a_failure(self) -> None:
+        self.assertEqual(self.provide_debian_after(wheels.SetupError("no network")), Count(failed=1))
+
+    def test_a_machine_without_debians_packages_goes_without(self) -> None:
+        self.assertEqual(self.provide_debian_after(debian.CannotRunHere("Fedora")), Count())
 
 
 if __name__ == "__main__":

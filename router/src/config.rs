@@ -177,7 +177,7 @@ pub struct MembershipConfig {
     #[arg(long = "lease-ms", env = "ROUTER_LEASE_MS", default_value = "3000", value_parser = millis)]
     pub lease: Duration,
 
-    /// Most instances: bounds the ring to 164,000 virtual nodes (4 MB).
+    /// Most instances: bounds the ring to 330,000 virtual nodes (8 MB).
     #[arg(long, env = "ROUTER_MAX_INSTANCES", default_value = "256")]
     pub max_instances: usize,
 
