@@ -7,18 +7,21 @@
 
 use crate::{
     actors::membership::Membership, async_invocations::sharing::Sharing, config::ClusterConfig,
-    metrics::ClusterMetrics, own_address,
+    metrics::ClusterMetrics,
 };
-use shared::etcd::{
-    Etcd,
-    directory::{Directory, View},
-    members::{self, Registered, RouterRecord},
-    registration::{Kept, Registration},
+use shared::{
+    etcd::{
+        Etcd,
+        directory::{Directory, View},
+        members::{self, Registered, RouterRecord},
+        registration::{Kept, Registration},
+    },
+    own_address,
 };
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{sleep, timeout},
 };
 
@@ -48,12 +51,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Finds out under which address this router is reached, which is bound to `bound`.
+    /// Finds out under which address this router is reached, which is bound to `bound`. etcd may be
+    /// away, and then have no name.
     pub async fn of(config: &ClusterConfig, etcd: &Etcd, bound: SocketAddr) -> io::Result<Self> {
         let authority = match &config.advertise {
             Some(authority) => authority.to_string(),
             None if bound.ip().is_unspecified() => {
-                let own = own_address::towards(&etcd.address().hosts[0]).await?;
+                let hosts = etcd.address().hosts.clone();
+                let own =
+                    spawn_blocking(move || own_address::reached_by(hosts, bound.ip())).await??;
                 SocketAddr::new(own, bound.port()).to_string()
             }
             None => bound.to_string(),

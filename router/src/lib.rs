@@ -23,7 +23,6 @@ pub mod actors;
 pub mod control;
 pub mod records;
 pub mod cluster;
-pub mod own_address;
 pub mod policy;
 pub mod group;
 pub mod instance_client;

@@ -10,6 +10,7 @@ pub mod api;
 pub mod backoff;
 pub mod etcd;
 pub mod metrics;
+pub mod own_address;
 pub mod private_file;
 pub mod reload;
 pub mod shutdown;

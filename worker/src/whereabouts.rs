@@ -5,13 +5,8 @@
 
 use crate::config::{Config, MembershipConfig};
 use actix_web::http::Uri;
-use std::{
-    fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket},
-};
-
-/// Where Linux tells the host's name, that of the container in a container.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+use shared::own_address;
+use std::net::SocketAddr;
 
 /// Adds the name and address that the flags leave open. What cannot be found out stays open: the
 /// check of the flags then says what is missing.
@@ -22,21 +17,15 @@ pub fn fill_in(mut config: Config) -> Config {
     if !address.ip().is_unspecified() || peers.is_empty() {
         return config;
     }
-    let host_name = host_name().unwrap_or_default();
     if membership.instance_id.is_none() {
-        membership.instance_id = host_name.parse().ok();
+        membership.instance_id = own_address::host_name().ok().and_then(|it| it.parse().ok());
     }
     if membership.advertise.is_none() {
-        // A peer that is down may have no name now, but this container has its own.
-        let found = peers.iter().find_map(|peer| towards(peer, address.ip()).ok());
-        let found = found.or_else(|| own(&host_name, address.ip()).ok().flatten());
+        let peers = peers.iter().map(|(host, port)| (&**host, *port));
+        let found = own_address::reached_by(peers, address.ip()).ok();
         membership.advertise = found.map(|ip| SocketAddr::new(ip, address.port()));
     }
     config
-}
-
-fn host_name() -> io::Result<String> {
-    Ok(fs::read_to_string(HOST_NAME)?.trim().to_owned())
 }
 
 /// The routers, or where they are looked for.
@@ -61,48 +50,11 @@ fn bare(host: &str) -> String {
     host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
-/// The address that packets to a peer carry. Connecting a datagram socket sends none.
-fn towards((host, port): &(String, u16), bound: IpAddr) -> io::Result<IpAddr> {
-    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for peer in (&**host, *port).to_socket_addrs()? {
-        match source(peer) {
-            Ok(own) if is_served(own, bound) => return Ok(own),
-            Ok(_) => {}
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-fn source(peer: SocketAddr) -> io::Result<IpAddr> {
-    let any = if peer.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(peer)?;
-    Ok(socket.local_addr()?.ip())
-}
-
-/// Whether who is bound to every interface, as `bound` says, listens there: `[::]` takes both kinds,
-/// `0.0.0.0` one.
-fn is_served(own: IpAddr, bound: IpAddr) -> bool {
-    own.is_ipv4() || bound.is_ipv6()
-}
-
-/// The address that goes with this host's name. Many hosts give it one of loopback, where nobody else
-/// reaches them; one that holds on a single link needs more than an address to be reached.
-fn own(host_name: &str, bound: IpAddr) -> io::Result<Option<IpAddr>> {
-    let mut found = (host_name, 0).to_socket_addrs()?.map(|it| it.ip());
-    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    Ok(found.find(|ip| is_served(*ip, bound) && !ip.is_loopback() && !is_link_local(ip)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser as _;
+    use std::net::{Ipv6Addr, UdpSocket};
 
     fn filled(flags: &[&str]) -> Config {
         let flags = ["manifold-worker"].iter().chain(flags);
@@ -125,7 +77,7 @@ mod tests {
         }
         let found = filled(&["--bind", "0.0.0.0:7", "--router", "http://127.0.0.1:8080"]);
         let name = found.membership.instance_id.unwrap();
-        assert_eq!(name.as_str(), host_name().unwrap());
+        assert_eq!(name.as_str(), own_address::host_name().unwrap());
     }
 
     #[test]
