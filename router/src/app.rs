@@ -108,6 +108,17 @@ pub enum BuildError {
     OwnAddress(#[source] io::Error),
 }
 
+impl BuildError {
+    /// Whether starting again would not help.
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Records(error) => error.is_definite(),
+            Self::Endpoints(_) | Self::Listen(..) | Self::OwnAddress(_) => false,
+        }
+    }
+}
+
 /// Why a router ended otherwise than it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {

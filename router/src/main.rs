@@ -2,7 +2,7 @@
 
 use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
 use router::{
-    app::{App, BuildError},
+    app::App,
     config::{Config, InvalidConfig},
 };
 use shared::telemetry::Chain;
@@ -37,9 +37,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     match App::build(config).await {
         Ok(app) => app.run_until(shared::shutdown::requested()).await?,
-        Err(error @ (BuildError::Config(_) | BuildError::Records(_))) => {
-            return Ok(refuse(&error));
-        }
+        Err(error) if error.is_definite() => return Ok(refuse(&error)),
         Err(error) => return Err(error.into()),
     }
     Ok(ExitCode::SUCCESS)

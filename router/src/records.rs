@@ -35,6 +35,12 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// wrote since the last refresh, and none was made.
     fn commit(&self, writes: &[Write]) -> Result<(), RecordsError>;
 
+    /// The same, for what every router has in a file and puts there again if it is not there: it may be
+    /// lost.
+    fn seed(&self, writes: &[Write]) -> Result<(), RecordsError> {
+        self.commit(writes)
+    }
+
     /// Returns what tells that somebody else may have written; `None`: nobody else does.
     fn news(&self) -> Option<watch::Receiver<u64>>;
 }
@@ -103,4 +109,30 @@ pub enum RecordsError {
     Unknown,
     #[error("record `{key}` of {} cannot be read: {reason}", table.as_str())]
     Malformed { table: Table, key: String, reason: String },
+}
+
+impl RecordsError {
+    /// Whether it would be the same if it were tried again, until somebody changes something.
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Self::Open(..) | Self::Malformed { .. } => true,
+            Self::Etcd(error) => error.is_definite(),
+            Self::Storage(_) | Self::Unreachable | Self::Lost | Self::Conflict | Self::Unknown => {
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etcd_that_is_away_is_no_mistake_of_the_configuration() {
+        let away = EtcdError::Unreachable("a".to_owned(), None);
+        let denied = EtcdError::Denied("a".to_owned(), "no".to_owned());
+        assert!(!RecordsError::from(away).is_definite() && !RecordsError::Lost.is_definite());
+        assert!(RecordsError::from(denied).is_definite());
+    }
 }

@@ -1,7 +1,7 @@
 //! Promise: what a control-plane call was answered is in etcd, and an etcd that is away, wiped or older
 //! than it was costs changes for a while, never records and never an invocation.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tests::{Client, Cluster, Etcd, SteadyLoad, eventually};
 use tokio::time::{sleep, timeout};
@@ -131,4 +131,101 @@ async fn records_of_a_router_that_was_alone_move_into_an_empty_etcd() {
     let Some(other) = Etcd::start().await else { return };
     cluster.router(0).restart_with("--cluster", &other.url()).await;
     assert!(has(cluster.client(), "first").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_without_records_that_comes_first_does_not_empty_who_has_them() {
+    let Some(mut etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().router_flags(&ANY_MODEL).routers(2).etcd(&etcd).start().await;
+    let [a, b] = cluster.clients().try_into().expect("two routers");
+    a.control("CreateModel", model("kept")).await;
+    cluster.router(0).kill().await;
+    cluster.router(1).kill().await;
+
+    etcd.wipe();
+    etcd.restart().await;
+    // It begins anew, and puts the endpoints of its file there, before who has the records is back.
+    let nothing = tempfile::tempdir().expect("there is room for temporary files");
+    let records = nothing.path().join("records.redb").display().to_string();
+    cluster.router(1).restart_with("--records", &records).await;
+    assert!(!has(&b, "kept").await);
+    cluster.router(0).restart().await;
+    assert!(has(&a, "kept").await);
+    eventually(async || has(&b, "kept").await).await;
+    eventually(async || b.try_control("CreateModel", model("after")).await.is_ok()).await;
+    assert!(has(&a, "after").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_records_than_fit_into_one_request_are_given_back() {
+    const N_MODELS: usize = 100;
+    let Some(mut etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    let client = cluster.client();
+    // 16 KB each: a hundred are more than the 1.5 MiB of a request to etcd.
+    let value = |n| (format!("name_{n}"), Value::String("v".repeat(1024)));
+    let environment: Map<String, Value> = (0..16).map(value).collect();
+    for n in 0..N_MODELS {
+        let mut input = model(&format!("large-{n}"));
+        input["PrimaryContainer"]["Environment"] = environment.clone().into();
+        client.control("CreateModel", input).await;
+    }
+    etcd.wipe();
+    etcd.restart().await;
+    eventually(async || client.try_control("CreateModel", model("after")).await.is_ok()).await;
+    let keys = etcd.ctl(&["get", "--prefix", "--keys-only", "/manifold/records/models/"]);
+    let keys = String::from_utf8_lossy(&keys.stdout).into_owned();
+    assert_eq!(keys.matches("/large-").count(), N_MODELS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_another_history_is_kept_aside() {
+    let [Some(etcd), Some(other)] = [Etcd::start().await, Etcd::start().await] else { return };
+    let cluster = Cluster::builder().router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    cluster.client().control("CreateModel", model("mine")).await;
+    let others = Cluster::builder().router_flags(&ANY_MODEL).etcd(&other).start().await;
+    others.client().control("CreateModel", model("theirs")).await;
+
+    cluster.router(0).restart_with("--cluster", &other.url()).await;
+    let client = cluster.client();
+    assert!(has(client, "theirs").await && !has(client, "mine").await);
+    let log = cluster.router_log(0);
+    assert!(log.contains("its own copy was kept aside"), "it was silent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_no_router_can_read_stops_none_and_is_not_lost() {
+    const KEY: &str = "/manifold/records/models/of-the-future";
+    let Some(mut etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    let client = cluster.client();
+    assert!(etcd.ctl(&["put", KEY, "not this version's"]).status.success());
+    cluster.router(0).restart().await;
+    client.control("CreateModel", model("another")).await;
+    let refused = client.try_control("CreateModel", model("of-the-future")).await;
+    assert!(refused.is_err(), "it would have been overwritten");
+
+    etcd.wipe();
+    etcd.restart().await;
+    eventually(async || client.try_control("CreateModel", model("after")).await.is_ok()).await;
+    let kept = etcd.ctl(&["get", "--print-value-only", KEY]);
+    assert_eq!(String::from_utf8_lossy(&kept.stdout).trim(), "not this version's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_cannot_be_read_is_not_taken_for_a_loss() {
+    const KEY: &str = "/manifold/records/generation";
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    let client = cluster.client();
+    client.control("CreateModel", model("kept")).await;
+    assert!(etcd.ctl(&["put", KEY, "not this version's"]).status.success());
+    let tells = "it cannot be told or mended whether etcd has lost records";
+    eventually(async || cluster.router_log(0).contains(tells)).await;
+    // Who has a copy serves it, also from the start.
+    cluster.router(0).restart().await;
+    assert!(has(client, "kept").await);
+    assert!(client.try_control("CreateModel", model("after")).await.is_err());
+    let kept = etcd.ctl(&["get", "--print-value-only", KEY]);
+    assert_eq!(String::from_utf8_lossy(&kept.stdout).trim(), "not this version's");
 }

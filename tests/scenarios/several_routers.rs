@@ -90,6 +90,9 @@ async fn conflicting_calls_at_two_routers_come_out_as_if_there_were_one() {
         assert_eq!(balance, i64::from(is_there), "{name}: {history:?}");
     }
     assert!(history.iter().filter(|(.., answer)| *answer == Answer::Done).count() > N_ROUNDS);
+    // A burst of commits is no loss.
+    let logs = [cluster.router_log(0), cluster.router_log(1)].concat();
+    assert!(!logs.contains("etcd has lost records"), "a false alarm");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,24 +10,28 @@
 //!   was heard the generation is asked whether it has the commit.
 //! - The last copy is in the router's own file. An etcd that was wiped, or is older than a copy, is
 //!   given the newest copy that any router has, loudly; a copy that lost against another history is
-//!   kept aside, loudly.
-//! - While etcd cannot be asked, nothing changes and the last copy is read.
+//!   kept aside, loudly. Only an etcd that has nothing, or an older state of the same records, has lost
+//!   something: what is there but cannot be read is left alone.
+//! - While etcd cannot be asked, nothing changes and the last copy is read, at once.
 
+mod commit;
 mod copy;
 mod generation;
 mod restore;
+mod start;
 
 use super::{Ledger, Records, RecordsError, Write};
-use copy::{Copy, Entries, new_id, record};
-use generation::{Generation, Standing, standing};
+use copy::{Aside, Copy, Entries, new_id, record};
+use generation::{Generation, Kind, Standing, standing};
 use restore::Restoration;
 use shared::{
-    backoff::Backoff,
     etcd::{
-        Entry, Etcd, EtcdError, Guard, Operation, Page, RETRY, Transaction, directory::Directory,
+        Entry, Etcd, Page, RETRY,
+        directory::{Directory, View},
     },
     telemetry::Chain,
 };
+use start::{AfterFailure, CatchUpError, after_failure};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
@@ -37,21 +41,13 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-/// How long a router that has a copy waits for etcd when it starts, and one that has none: then it
-/// would only say that no endpoint is there.
-const START_WITH_COPY: Duration = Duration::from_secs(3);
-const START_WITHOUT: Duration = Duration::from_secs(20);
-
 /// How long it is not asked again after it could not be: who waits for an answer shall not wait for
 /// each of those before.
 const COOL_DOWN: Duration = Duration::from_millis(500);
 
-/// How long it is found out what became of a commit.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(4);
-
-/// Between the attempts to find out.
-const COMMIT_RETRY: Backoff =
-    Backoff { base: Duration::from_millis(50), max: Duration::from_millis(500) };
+/// The same while it cannot be watched either, which tells that it is back: asked all the same, now and
+/// then, because a watch may fail alone.
+const LONG_COOL_DOWN: Duration = Duration::from_secs(5);
 
 /// Records in etcd. Its methods block; the work is done on the runtime that it was opened in.
 #[derive(Debug)]
@@ -67,6 +63,8 @@ struct Shared {
     etcd: Etcd,
     /// Who we are to other routers.
     id: String,
+    /// The generation, as it is watched.
+    views: watch::Receiver<View>,
     copy: Mutex<Copy>,
 }
 
@@ -78,26 +76,11 @@ impl EtcdLedger {
         file: Arc<dyn Records>,
         path: &Path,
     ) -> Result<Self, RecordsError> {
-        let copy = Copy::of_file(file, path)?;
-        let has_copy = copy.generation.is_some();
-        let shared = Arc::new(Shared { etcd, id: new_id(), copy: Mutex::new(copy) });
-        let patience = if has_copy { START_WITH_COPY } else { START_WITHOUT };
-        let started = Instant::now();
-        let mut n_tries = 0;
-        while let Err(error) = shared.catch_up().await {
-            let is_definite = matches!(&error, RecordsError::Etcd(it) if it.is_definite());
-            if is_definite || (started.elapsed() >= patience && !has_copy) {
-                return Err(error);
-            }
-            if started.elapsed() >= patience {
-                warn!(error = %Chain(&error), "starting with the last copy of the records");
-                break;
-            }
-            sleep(RETRY.delay(n_tries)).await;
-            n_tries += 1;
-        }
+        let copy = Mutex::new(Copy::of_file(file, path)?);
+        let directory = Directory::start(etcd.clone(), etcd.address().generation());
+        let shared = Arc::new(Shared { etcd, id: new_id(), views: directory.views(), copy });
+        shared.start().await?;
         let (publish, news) = watch::channel(0);
-        let directory = Directory::start(shared.etcd.clone(), shared.etcd.address().generation());
         let keeper = tokio::spawn(keep(Arc::clone(&shared), directory, publish));
         Ok(Self { shared, runtime: Handle::current(), news, keeper })
     }
@@ -119,7 +102,11 @@ impl Ledger for EtcdLedger {
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), RecordsError> {
-        self.runtime.block_on(self.shared.commit(writes))
+        self.runtime.block_on(self.shared.commit(writes, Kind::Change))
+    }
+
+    fn seed(&self, writes: &[Write]) -> Result<(), RecordsError> {
+        self.runtime.block_on(self.shared.commit(writes, Kind::Seed))
     }
 
     fn news(&self) -> Option<watch::Receiver<u64>> {
@@ -131,12 +118,20 @@ impl Ledger for EtcdLedger {
 async fn keep(shared: Arc<Shared>, directory: Directory, publish: watch::Sender<u64>) {
     let mut views = directory.views();
     let mut n_failed = 0;
+    let mut known = None;
     loop {
         if views.borrow_and_update().is_current {
             match shared.restore_if_lost().await {
-                Ok(()) => n_failed = 0,
+                Ok(true) => (n_failed, known) = (0, None),
+                // Somebody else does it: that takes a while.
+                Ok(false) => continue,
                 Err(error) => {
-                    warn!(error = %Chain(&error), "records not given back to etcd yet");
+                    // News, not every attempt: it may last until somebody does something.
+                    let reason = Chain(&error).to_string();
+                    if known.as_ref() != Some(&reason) {
+                        warn!(reason, "it cannot be told or mended whether etcd has lost records");
+                    }
+                    known = Some(reason);
                     sleep(RETRY.delay(n_failed)).await;
                     n_failed = n_failed.saturating_add(1);
                     continue;
@@ -150,43 +145,76 @@ async fn keep(shared: Arc<Shared>, directory: Directory, publish: watch::Sender<
     }
 }
 
-impl Shared {
-    /// Makes the copy that of etcd, which gets it if it has lost its own.
-    async fn catch_up(&self) -> Result<(), RecordsError> {
-        self.restore_if_lost().await?;
-        self.follow(&mut *self.copy.lock().await).await.map(drop)
-    }
+/// Whether etcd is asked, which could not be for a while; `None`: it could be.
+fn may_ask(cannot_since: Option<Duration>, is_watched: bool) -> bool {
+    let cool_down = if is_watched { COOL_DOWN } else { LONG_COOL_DOWN };
+    cannot_since.is_none_or(|since| since >= cool_down)
+}
 
-    async fn restore_if_lost(&self) -> Result<(), EtcdError> {
-        loop {
-            let entry = self.etcd.get(&self.etcd.address().generation()).await?;
-            let restoration = {
-                let copy = self.copy.lock().await;
-                let theirs = entry.as_ref().and_then(parse);
-                if standing(copy.generation.as_ref(), theirs.as_ref()) != Standing::Lost {
+impl Shared {
+    async fn start(&self) -> Result<(), RecordsError> {
+        let has_copy = self.copy.lock().await.generation.is_some();
+        let started = Instant::now();
+        let mut n_tries = 0;
+        while let Err(error) = self.catch_up().await {
+            match after_failure(&error, has_copy, started.elapsed()) {
+                AfterFailure::TryAgain => sleep(RETRY.delay(n_tries)).await,
+                AfterFailure::StartWithCopy => {
+                    warn!(error = %Chain(&error), "starting with the last copy of the records");
                     return Ok(());
                 }
-                let id = new_id();
-                Restoration {
-                    router: self.id.clone(),
-                    known: copy.generation.as_ref().map(Generation::number),
-                    generation: match &copy.generation {
-                        Some(generation) => generation.restored(id),
-                        None => Generation::begin(id, 0),
-                    },
-                    entries: copy.entries.clone(),
-                    replaces: entry.map_or(0, |it| it.modified),
-                }
-            };
-            if restoration.run(&self.etcd).await? {
-                info!(n_records = restoration.entries.len(), "records are in etcd");
+                AfterFailure::End => return Err(error.into()),
             }
+            n_tries += 1;
         }
+        Ok(())
+    }
+
+    /// Makes the copy that of etcd, which gets it if it has lost its own.
+    async fn catch_up(&self) -> Result<(), CatchUpError> {
+        self.restore_if_lost().await?;
+        let copy = &mut *self.copy.lock().await;
+        Ok(self.follow(copy).await.map(drop)?)
+    }
+
+    /// Returns whether etcd has records; if not, another router is about to give it some.
+    async fn restore_if_lost(&self) -> Result<bool, CatchUpError> {
+        let Some(restoration) = self.lost().await? else {
+            return Ok(true);
+        };
+        let is_done = restoration.run(&self.etcd).await.map_err(CatchUpError::Restoring)?;
+        if is_done {
+            info!(n_records = restoration.entries.len(), "records are in etcd");
+        }
+        Ok(is_done)
+    }
+
+    /// Returns what to give etcd, if it has lost something.
+    async fn lost(&self) -> Result<Option<Restoration>, RecordsError> {
+        // First: a commit of ours between a look at etcd and one at the copy would look like a loss.
+        let copy = self.copy.lock().await;
+        let entry = self.etcd.get(&self.etcd.address().generation()).await?;
+        let theirs = entry.as_ref().map(understood).transpose()?;
+        if standing(copy.generation.as_ref(), theirs.as_ref()) != Standing::Lost {
+            return Ok(None);
+        }
+        let id = new_id();
+        Ok(Some(Restoration {
+            router: self.id.clone(),
+            known: copy.generation.as_ref().map(Generation::number),
+            generation: match &copy.generation {
+                Some(generation) => generation.restored(id),
+                None => Generation::begin(id, 0),
+            },
+            entries: copy.entries.clone(),
+            replaces: entry.map_or(0, |it| it.modified),
+        }))
     }
 
     async fn refresh(&self) -> Result<Vec<Write>, RecordsError> {
         let mut copy = self.copy.lock().await;
-        if copy.failed_at.is_some_and(|at| at.elapsed() < COOL_DOWN) {
+        let cannot_since = copy.failed_at.map(|it| it.elapsed());
+        if !may_ask(cannot_since, self.views.borrow().is_current) {
             return Err(RecordsError::Unreachable);
         }
         let changes = self.follow(&mut copy).await;
@@ -204,11 +232,11 @@ impl Shared {
             Standing::Current if entry.modified == copy.generation_revision => Ok(Vec::new()),
             Standing::Lost => Err(RecordsError::Lost),
             Standing::Behind if copy.revision > 0 => self.take_changes(copy).await,
-            Standing::Current | Standing::Behind | Standing::Replaced => self.take_all(copy).await,
-            Standing::Forked => {
-                copy.keep_aside();
-                self.take_all(copy).await
-            }
+            Standing::Current
+            | Standing::Behind
+            | Standing::Replaced
+            | Standing::Forked
+            | Standing::Distant => self.take_all(copy).await,
         }
     }
 
@@ -242,6 +270,7 @@ impl Shared {
         Ok(changes)
     }
 
+    /// Takes everything, and keeps aside what is lost by that.
     async fn take_all(&self, copy: &mut Copy) -> Result<Vec<Write>, RecordsError> {
         let prefix = self.etcd.address().records();
         let listed = self.etcd.list(&prefix, Page::default()).await?;
@@ -249,75 +278,19 @@ impl Shared {
         let entry = listed.entries.iter().find(|it| it.key == generation_key);
         let entry = entry.ok_or(RecordsError::Lost)?;
         let (generation, modified) = (understood(entry)?, entry.modified);
+        // What it is now, which may be another than made us ask for it.
+        match standing(copy.generation.as_ref(), Some(&generation)) {
+            Standing::Lost => return Err(RecordsError::Lost),
+            Standing::Forked => copy.keep_aside(Aside::Forked),
+            Standing::Distant => copy.keep_aside(Aside::Distant),
+            Standing::Current | Standing::Behind | Standing::Replaced => {}
+        }
         let now = listed.entries.into_iter().filter_map(|it| record(it, &prefix)).collect();
         let changes = copy.difference(&now);
         copy.generation_revision = modified;
         copy.take(&changes, generation, listed.revision);
         Ok(changes)
     }
-
-    async fn commit(&self, writes: &[Write]) -> Result<(), RecordsError> {
-        let mut copy = self.copy.lock().await;
-        let before = copy.generation.clone().ok_or(RecordsError::Lost)?;
-        let commit = new_id();
-        let next = before.after(&commit);
-        let transaction = self.transaction(writes, &next, copy.generation_revision);
-        let started = Instant::now();
-        let mut n_tries = 0;
-        loop {
-            match self.etcd.transact(transaction.clone()).await {
-                Ok(done) if done.is_done => {
-                    copy.generation_revision = done.revision;
-                    copy.take(writes, next, done.revision);
-                    return Ok(());
-                }
-                // An attempt of which nothing was heard may have been ours.
-                Ok(_) if n_tries > 0 => return self.outcome(&commit, &before).await,
-                Ok(_) => return Err(RecordsError::Conflict),
-                Err(error) if error.is_definite() => return Err(error.into()),
-                Err(error) if started.elapsed() >= COMMIT_PATIENCE => {
-                    warn!(error = %Chain(&error), "it is not known whether a change was made");
-                    copy.failed_at = Some(Instant::now());
-                    return Err(RecordsError::Unknown);
-                }
-                Err(_) => sleep(COMMIT_RETRY.delay(n_tries)).await,
-            }
-            n_tries += 1;
-        }
-    }
-
-    /// Returns what became of a commit after which the generation is another.
-    async fn outcome(&self, commit: &str, before: &Generation) -> Result<(), RecordsError> {
-        let entry = self.etcd.get(&self.etcd.address().generation()).await;
-        let theirs = entry.ok().flatten().as_ref().and_then(parse);
-        match theirs {
-            // The copy is of before: it follows with the next refresh.
-            Some(theirs) if theirs.has(commit) => Ok(()),
-            Some(theirs) if theirs.remembers(before) => Err(RecordsError::Conflict),
-            _ => Err(RecordsError::Unknown),
-        }
-    }
-
-    fn transaction(&self, writes: &[Write], next: &Generation, revision: i64) -> Transaction {
-        let address = self.etcd.address();
-        let operation = |Write { table, key, value }: &Write| {
-            let key = format!("{}{}/{key}", address.records(), table.as_str());
-            match value {
-                Some(value) => Operation::Put { key, value: value.clone(), lease: 0 },
-                None => Operation::Delete(key),
-            }
-        };
-        let value = serde_json::to_vec(next).expect("text and numbers can be written");
-        let generation = Operation::Put { key: address.generation(), value, lease: 0 };
-        Transaction {
-            guards: vec![Guard::Unchanged(address.generation(), revision)],
-            operations: writes.iter().map(operation).chain([generation]).collect(),
-        }
-    }
-}
-
-fn parse(entry: &Entry) -> Option<Generation> {
-    serde_json::from_slice(&entry.value).ok()
 }
 
 fn understood(entry: &Entry) -> Result<Generation, RecordsError> {
@@ -326,4 +299,33 @@ fn understood(entry: &Entry) -> Result<Generation, RecordsError> {
         key: entry.key.clone(),
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etcd_that_is_away_is_waited_for_once() {
+        assert!(may_ask(None, false) && may_ask(None, true));
+        assert!(!may_ask(Some(Duration::ZERO), true));
+        assert!(may_ask(Some(COOL_DOWN), true));
+        assert!(!may_ask(Some(COOL_DOWN), false), "each read would wait for it again");
+        assert!(may_ask(Some(LONG_COOL_DOWN), false), "a watch may fail alone");
+    }
+
+    #[test]
+    fn a_generation_that_cannot_be_read_is_not_none() {
+        let entry = |value: &str| Entry {
+            key: "generation".to_owned(),
+            value: value.into(),
+            modified: 1,
+            lease: 0,
+        };
+        let error = understood(&entry("{\"version\":2}")).unwrap_err();
+        assert!(matches!(error, RecordsError::Malformed { .. }) && error.is_definite());
+        let begun = Generation::begin("a".to_owned(), 0);
+        let text = serde_json::to_string(&begun).unwrap();
+        assert_eq!(understood(&entry(&text)).unwrap(), begun);
+    }
 }

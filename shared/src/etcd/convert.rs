@@ -36,7 +36,7 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// When it was so.
     pub revision: i64,
-    /// How many there are, also where not all were wanted.
+    /// How many there are, also where not all were wanted; 0 where [`Page::revision`] was.
     pub n_in_all: usize,
 }
 
@@ -136,7 +136,7 @@ fn operation(it: &Operation) -> TxnOp {
 /// The first key after all that begin with a prefix.
 pub(super) fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
-    // A prefix of ours ends with a slash, so the last byte can always be raised.
+    // A prefix of ours ends with a slash or a letter, so the last byte can always be raised.
     if let Some(last) = end.last_mut() {
         *last = last.saturating_add(1);
     }

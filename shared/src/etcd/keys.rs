@@ -6,6 +6,7 @@
 //! records/generation              which state of the records this is         router/src/records
 //! records/{table}/{key}           the control plane's records
 //! records-restore/{router}        who would restore lost records, under its lease
+//! records-restoring               the one of them who does, under its lease
 //! jobs/{job}                      an asynchronous invocation that is not done
 //! claims/{job}                    the router that does it, under its lease
 //! done/{job}                      a job that was done for a router that was gone, for a day
@@ -33,6 +34,10 @@ impl ClusterAddress {
 
     pub fn restorers(&self) -> String {
         format!("{}records-restore/", self.prefix)
+    }
+
+    pub fn restoring(&self) -> String {
+        format!("{}records-restoring", self.prefix)
     }
 
     pub fn jobs(&self) -> String {

@@ -20,6 +20,15 @@ const GENERATION: &str = "generation";
 /// What lies under a table and a key.
 pub(super) type Entries = BTreeMap<(Table, String), Vec<u8>>;
 
+/// Why a copy is kept aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aside {
+    /// Others went on without changes that are in it.
+    Forked,
+    /// It is so old that it cannot be told whether they did.
+    Distant,
+}
+
 /// The records as this router last saw them.
 #[derive(Debug)]
 pub(super) struct Copy {
@@ -132,20 +141,26 @@ impl Copy {
     }
 
     /// Writes the copy into a file of its own, because it is about to be replaced by another history.
-    pub(super) fn keep_aside(&self) {
+    pub(super) fn keep_aside(&self, why: Aside) {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let name = format!("{}.aside-{}.json", self.path.display(), since.as_millis());
         let path = PathBuf::from(name);
-        match self.write_aside(&path) {
-            Ok(()) => error!(
-                path = %path.display(),
+        let kept = self.write_aside(&path);
+        let path = path.display();
+        match (why, kept) {
+            (_, Err(error)) => error!(
+                %path, %error, ?why,
+                "this router's copy of the records gives way to the cluster's, and could not be kept"
+            ),
+            (Aside::Forked, Ok(())) => error!(
+                %path,
                 "other routers went on without changes that this one has seen; its own copy was kept \
                  aside, and the cluster's is taken"
             ),
-            Err(error) => error!(
-                path = %path.display(), %error,
-                "other routers went on without changes that this one has seen, and its own copy could \
-                 not be kept"
+            (Aside::Distant, Ok(())) => warn!(
+                %path,
+                "this router's copy is too old to tell whether other routers went on from it; it was \
+                 kept aside, and the cluster's is taken"
             ),
         }
     }
@@ -172,4 +187,66 @@ pub(super) fn record(entry: Entry, prefix: &str) -> Option<((Table, String), Vec
 /// A name that nothing had before.
 pub(super) fn new_id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::generation::Kind, *};
+    use crate::records::database::DatabaseRecords;
+
+    #[test]
+    fn what_is_kept_aside_is_everything_that_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.redb");
+        let file = DatabaseRecords::open(&path).unwrap();
+        let put = |table, key: &str, value: &[u8]| Write {
+            table,
+            key: key.to_owned(),
+            value: Some(value.to_owned()),
+        };
+        let model = put(Table::Models, "a", br#"{"name":"a"}"#);
+        // Not of any version that is known here.
+        let other = put(Table::Endpoints, "b", b"\xff not JSON");
+        file.commit(&[model, other]).unwrap();
+        let copy = Copy::of_file(Arc::new(file), &path).unwrap();
+        copy.keep_aside(Aside::Forked);
+
+        let names = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path());
+        let aside: Vec<_> = names.filter(|it| it.extension().unwrap() == "json").collect();
+        let [aside] = &aside[..] else { panic!("{aside:?}") };
+        assert!(aside.to_str().unwrap().contains("records.redb.aside-"), "{aside:?}");
+        let kept: Value = serde_json::from_slice(&fs::read(aside).unwrap()).unwrap();
+        let records = json!([
+            { "table": "models", "key": "a", "value": { "name": "a" } },
+            { "table": "endpoints", "key": "b", "value": "\u{fffd} not JSON" },
+        ]);
+        assert_eq!(kept["records"], records);
+        assert_eq!(kept["generation"], serde_json::to_value(&copy.generation).unwrap());
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_kept_aside_ends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = DatabaseRecords::open(&folder.path().join("records.redb")).unwrap();
+        let nowhere = folder.path().join("not there/records.redb");
+        let copy = Copy::of_file(Arc::new(file), &nowhere).unwrap();
+        copy.keep_aside(Aside::Distant);
+    }
+
+    #[test]
+    fn what_was_taken_is_in_the_file_with_its_generation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.redb");
+        let file: Arc<dyn Records> = Arc::new(DatabaseRecords::open(&path).unwrap());
+        let mut copy = Copy::of_file(Arc::clone(&file), &path).unwrap();
+        assert_eq!(copy.generation, None);
+        let writes =
+            [Write { table: Table::Models, key: "a".to_owned(), value: Some(b"1".to_vec()) }];
+        let generation = Generation::begin(new_id(), 0).after("1", Kind::Change);
+        copy.take(&writes, generation, 7);
+
+        let again = Copy::of_file(file, &path).unwrap();
+        assert_eq!((&again.generation, &again.entries), (&copy.generation, &copy.entries));
+        assert_eq!(again.revision, 0, "etcd may be another by then");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Commits that a generation names: a copy that is farther behind is not compared but replaced.
+/// Commits that a generation names: how a copy that is farther behind relates to it cannot be told.
 const HISTORY: usize = 32;
 
 /// One state of the records. Each commit makes the next.
@@ -15,6 +15,19 @@ pub(super) struct Generation {
     number: u64,
     /// The last commits that led here, the newest last.
     commits: Vec<String>,
+    /// Whether all of them were seeds, which every router has in a file and puts there again: then
+    /// nothing is lost with it.
+    #[serde(default)]
+    has_seeds_alone: bool,
+}
+
+/// What a commit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Somebody asked for it.
+    Change,
+    /// It is in a router's file of endpoints.
+    Seed,
 }
 
 /// What a copy is to do about what etcd says.
@@ -28,6 +41,8 @@ pub(super) enum Standing {
     Replaced,
     /// Take everything, and keep aside what was here: somebody went on without it.
     Forked,
+    /// The same, because so much was written since that it cannot be told whether somebody did.
+    Distant,
     /// Give what is here: etcd has lost it.
     Lost,
 }
@@ -36,12 +51,19 @@ impl Generation {
     /// Begins with `n_records` that were there before.
     pub(super) fn begin(id: String, n_records: usize) -> Self {
         let commits = if n_records == 0 { Vec::new() } else { vec![id.clone()] };
-        Self { lineage: id.clone(), incarnation: id, number: commits.len() as u64, commits }
+        Self {
+            lineage: id.clone(),
+            incarnation: id,
+            number: commits.len() as u64,
+            has_seeds_alone: commits.is_empty(),
+            commits,
+        }
     }
 
-    pub(super) fn after(&self, commit: &str) -> Self {
+    pub(super) fn after(&self, commit: &str, kind: Kind) -> Self {
         let mut next = self.clone();
         next.number += 1;
+        next.has_seeds_alone &= kind == Kind::Seed;
         next.commits.push(commit.to_owned());
         let n_old = next.commits.len().saturating_sub(HISTORY);
         next.commits.drain(..n_old);
@@ -66,12 +88,9 @@ impl Generation {
         self.number.saturating_sub(before.number) < HISTORY as u64
     }
 
-    /// Whether `later` came from this, as far as can be told.
+    /// Whether `later` came from this, as far as it remembers.
     fn led_to(&self, later: &Self) -> bool {
-        if !later.remembers(self) {
-            return true;
-        }
-        self.commits.last().is_none_or(|head| later.has(head))
+        !later.remembers(self) || self.commits.last().is_none_or(|head| later.has(head))
     }
 }
 
@@ -83,7 +102,12 @@ pub(super) fn standing(ours: Option<&Generation>, theirs: Option<&Generation>) -
         (Some(ours), Some(theirs)) => (ours, theirs),
     };
     if ours.lineage != theirs.lineage {
-        return if ours.number == 0 { Standing::Replaced } else { Standing::Forked };
+        return match (ours.has_seeds_alone, theirs.has_seeds_alone) {
+            (true, _) => Standing::Replaced,
+            // Begun by a router that had no records, before this one was there.
+            (false, true) => Standing::Lost,
+            (false, false) => Standing::Forked,
+        };
     }
     if theirs.number < ours.number {
         return if theirs.led_to(ours) { Standing::Lost } else { Standing::Forked };
@@ -91,7 +115,10 @@ pub(super) fn standing(ours: Option<&Generation>, theirs: Option<&Generation>) -
     if !ours.led_to(theirs) {
         return Standing::Forked;
     }
-    if ours.incarnation != theirs.incarnation || !theirs.remembers(ours) {
+    if !theirs.remembers(ours) {
+        return Standing::Distant;
+    }
+    if ours.incarnation != theirs.incarnation {
         return Standing::Replaced;
     }
     if ours.number == theirs.number { Standing::Current } else { Standing::Behind }
@@ -100,10 +127,15 @@ pub(super) fn standing(ours: Option<&Generation>, theirs: Option<&Generation>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(commits: &[&str]) -> Generation {
         let begin = Generation::begin("a".to_owned(), 0);
-        commits.iter().fold(begin, |it, commit| it.after(commit))
+        commits.iter().fold(begin, |it, commit| it.after(commit, Kind::Change))
+    }
+
+    fn of_many(n: usize) -> Generation {
+        (0..n).fold(of(&[]), |it, n| it.after(&n.to_string(), Kind::Change))
     }
 
     #[track_caller]
@@ -133,10 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn a_router_without_records_that_came_first_does_not_beat_one_that_has_them() {
+        let fresh = Generation::begin("b".to_owned(), 0);
+        check(&of(&["1"]), &fresh, Standing::Lost);
+        let seeded = fresh.after("seed", Kind::Seed).after("another", Kind::Seed);
+        check(&of(&["1"]), &seeded, Standing::Lost);
+        check(&seeded, &of(&["1"]), Standing::Replaced);
+        check(&fresh, &Generation::begin("c".to_owned(), 0), Standing::Replaced);
+        // What somebody asked for stays, also if more seeds follow.
+        let changed = seeded.after("x", Kind::Change).after("seed", Kind::Seed);
+        check(&of(&["1"]), &changed, Standing::Forked);
+        check(&changed, &of(&["1"]), Standing::Forked);
+    }
+
+    #[test]
     fn what_etcd_counts_anew_is_taken_as_a_whole() {
         let restored = of(&["1", "2"]).restored("again".to_owned());
         check(&of(&["1", "2"]), &restored, Standing::Replaced);
-        check(&of(&["1"]), &restored.after("3"), Standing::Replaced);
+        check(&of(&["1"]), &restored.after("3", Kind::Change), Standing::Replaced);
     }
 
     #[test]
@@ -148,10 +194,32 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_is_far_behind_is_replaced() {
-        let far = (0..2 * HISTORY).fold(of(&["1"]), |it, n| it.after(&n.to_string()));
+    fn a_copy_that_is_so_old_that_it_may_be_a_fork_is_not_thrown_away() {
+        let far = of_many(2 * HISTORY);
         assert_eq!(far.commits.len(), HISTORY);
-        check(&of(&["1"]), &far, Standing::Replaced);
-        check(&far, &of(&["1"]), Standing::Lost);
+        check(&of(&["0"]), &far, Standing::Distant);
+        check(&of(&["x"]), &far, Standing::Distant);
+        check(&far, &of(&["0"]), Standing::Lost);
+    }
+
+    proptest! {
+        /// Of two histories with a common start, the one that would be overwritten is never one that
+        /// has something of its own.
+        #[test]
+        fn nothing_that_somebody_asked_for_is_thrown_away(
+            common in 0..50_usize, ours in 0..50_usize, theirs in 0..50_usize,
+        ) {
+            let go_on = |name: &str, n: usize| (0..n).fold(of_many(common), |it, n| {
+                it.after(&format!("{name}{n}"), Kind::Change)
+            });
+            let (our, their) = (go_on("a", ours), go_on("b", theirs));
+            let is_kept = match standing(Some(&our), Some(&their)) {
+                Standing::Current | Standing::Behind | Standing::Replaced => ours == 0,
+                Standing::Lost => theirs == 0 || !our.remembers(&their),
+                Standing::Forked => ours > 0 && theirs > 0,
+                Standing::Distant => true,
+            };
+            prop_assert!(is_kept, "{:?}", standing(Some(&our), Some(&their)));
+        }
     }
 }

@@ -1,23 +1,42 @@
 //! Puts records into an etcd that has lost them, or never had any: by the router with the newest copy.
 //!
 //! Whoever would do it says so, under a lease, and waits for the others to say so too; then the one
-//! with the newest copy does. Every write is guarded by there being no generation, which is written
-//! last: what is there without one is no records.
+//! with the newest copy does:
+//!
+//! ```text
+//! announce ─► settle ─► choose ─► claim: empties, and takes the claim ─► part ─► … ─► generation
+//!                          └─ another's is newer          └─ somebody else did it, or took the claim
+//! ```
+//!
+//! Those who come late may have a newer copy and claim again while the first still writes. The claim
+//! guards every write, so that whose it was writes nothing more; the generation is written last, and
+//! what is there without one is no records. So what is there with one is of one router, whole.
+//!
+//! What is decided here are plain functions, and [`Restoration::run`] is all that waits.
 
 use super::{copy::Entries, generation::Generation};
-use shared::etcd::{Etcd, EtcdError, Guard, Operation, Page, Transaction};
+use shared::etcd::{
+    CALL_PATIENCE, Entry, Etcd, EtcdError, Guard, Operation, Page, RETRY, Transaction,
+    address::ClusterAddress,
+};
 use std::time::Duration;
 use tokio::time::sleep;
 use tracing::warn;
 
-/// How long the others have: twice the longest wait between attempts to reach etcd.
-const SETTLE: Duration = Duration::from_secs(2);
+/// How long the others have to notice that etcd is back and to say what they have: twice what the
+/// slowest of them takes, who has just begun to wait and then meets a host that does not answer.
+const SETTLE: Duration = RETRY.max.saturating_add(CALL_PATIENCE).saturating_mul(2);
 
-/// How long who would restore is believed to live.
-const LEASE: Duration = Duration::from_secs(10);
+/// How long who would restore is believed to live: until all is written, which takes some seconds for
+/// thousands of records. Who dies in the middle holds the others up for as long.
+const LEASE: Duration = Duration::from_secs(20);
 
 /// Operations in one transaction: etcd takes 128 by default.
 const MAX_OPERATIONS: usize = 100;
+
+/// Bytes of keys and values in one transaction, where etcd takes 1.5 MiB by default. One record may be
+/// larger than this, because a call of the control plane may be 1 MiB: then it goes alone.
+const MAX_PART_BYTES: usize = 1 << 20;
 
 /// What is given back, and by whom.
 #[derive(Clone, Debug)]
@@ -42,58 +61,102 @@ impl Restoration {
     }
 
     async fn run_under(&self, etcd: &Etcd, lease: i64) -> Result<bool, EtcdError> {
-        let candidates = etcd.address().restorers();
-        let own = format!("{candidates}{}", self.router);
-        let value = serde_json::to_vec(&self.known).expect("a number can be written");
-        let operations = vec![Operation::Put { key: own.clone(), value, lease }];
-        etcd.transact(Transaction { guards: Vec::new(), operations }).await?;
+        let address = etcd.address();
+        etcd.transact(self.announcement(address, lease)).await?;
         sleep(SETTLE).await;
-        let listed = etcd.list(&candidates, Page::default()).await?;
-        let newest = listed.entries.iter().max_by_key(|it| {
-            let known: Option<u64> = serde_json::from_slice(&it.value).unwrap_or_default();
-            (known, &it.key)
-        });
-        if newest.is_none_or(|it| it.key != own) {
+        let candidates = etcd.list(&address.restorers(), Page::default()).await?.entries;
+        if !is_chosen(&self.own_key(address), &candidates) {
             return Ok(false);
         }
         if self.known.is_some() {
-            let n_records = self.entries.len();
-            warn!(
-                n_records,
-                number = self.generation.number(),
-                "etcd has lost records; giving them back"
-            );
+            let (n_records, number) = (self.entries.len(), self.generation.number());
+            warn!(n_records, number, "etcd has lost records; giving them back");
         }
-        let is_mine = Guard::Leased(own, lease);
-        let generation = etcd.address().generation();
-        let unchanged = Guard::Unchanged(generation.clone(), self.replaces);
-        let empty = vec![Operation::DeleteAll(etcd.address().records())];
-        let guards = vec![is_mine.clone(), unchanged];
-        if !etcd.transact(Transaction { guards, operations: empty }).await?.is_done {
-            return Ok(false);
-        }
-        let guards = vec![is_mine, Guard::Absent(generation)];
-        for operations in self.parts(etcd) {
-            if !etcd.transact(Transaction { guards: guards.clone(), operations }).await?.is_done {
+        for transaction in self.writes(address, lease) {
+            if !etcd.transact(transaction).await?.is_done {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// All puts, the generation last.
-    fn parts(&self, etcd: &Etcd) -> Vec<Vec<Operation>> {
-        let address = etcd.address();
+    fn own_key(&self, address: &ClusterAddress) -> String {
+        format!("{}{}", address.restorers(), self.router)
+    }
+
+    fn announcement(&self, address: &ClusterAddress, lease: i64) -> Transaction {
+        let value = serde_json::to_vec(&self.known).expect("a number can be written");
+        let operations = vec![Operation::Put { key: self.own_key(address), value, lease }];
+        Transaction { guards: Vec::new(), operations }
+    }
+
+    /// Everything that who is chosen writes, in this order, until one of them is not done.
+    fn writes(&self, address: &ClusterAddress, lease: i64) -> Vec<Transaction> {
+        let claim = address.restoring();
+        let first = Transaction {
+            guards: vec![
+                Guard::Leased(self.own_key(address), lease),
+                Guard::Unchanged(address.generation(), self.replaces),
+            ],
+            operations: vec![
+                Operation::DeleteAll(address.records()),
+                Operation::Put { key: claim.clone(), value: self.router.clone().into(), lease },
+            ],
+        };
+        let guards = vec![Guard::Leased(claim, lease), Guard::Absent(address.generation())];
+        let part = |operations| Transaction { guards: guards.clone(), operations };
+        std::iter::once(first).chain(parts(self.puts(address)).into_iter().map(part)).collect()
+    }
+
+    /// All that shall be there, the generation last.
+    fn puts(&self, address: &ClusterAddress) -> Vec<Operation> {
         let put = |key, value| Operation::Put { key, value, lease: 0 };
-        let mut puts: Vec<_> = self
-            .entries
-            .iter()
-            .map(|((table, key), value)| {
-                put(format!("{}{}/{key}", address.records(), table.as_str()), value.clone())
-            })
-            .collect();
+        let entries = self.entries.iter().map(|((table, key), value)| {
+            put(format!("{}{}/{key}", address.records(), table.as_str()), value.clone())
+        });
         let generation = serde_json::to_vec(&self.generation).expect("text and numbers");
-        puts.push(put(address.generation(), generation));
-        puts.chunks(MAX_OPERATIONS).map(<[Operation]>::to_vec).collect()
+        entries.chain([put(address.generation(), generation)]).collect()
     }
 }
+
+/// Whether it is up to who said so under `own`: nobody says that they know more.
+fn is_chosen(own: &str, candidates: &[Entry]) -> bool {
+    let newest = candidates.iter().max_by_key(|it| {
+        let known: Option<u64> = serde_json::from_slice(&it.value).unwrap_or_default();
+        (known, &it.key)
+    });
+    newest.is_some_and(|it| it.key == own)
+}
+
+/// Cuts operations into parts that etcd takes, in their order.
+fn parts(operations: Vec<Operation>) -> Vec<Vec<Operation>> {
+    let mut parts: Vec<Vec<Operation>> = Vec::new();
+    let mut n_bytes = 0;
+    for operation in operations {
+        let size = size_bytes(&operation);
+        let has_room = |part: &&mut Vec<Operation>| {
+            part.len() < MAX_OPERATIONS && n_bytes + size <= MAX_PART_BYTES
+        };
+        match parts.last_mut().filter(has_room) {
+            Some(part) => {
+                n_bytes += size;
+                part.push(operation);
+            }
+            None => {
+                n_bytes = size;
+                parts.push(vec![operation]);
+            }
+        }
+    }
+    parts
+}
+
+fn size_bytes(operation: &Operation) -> usize {
+    match operation {
+        Operation::Put { key, value, .. } => key.len() + value.len(),
+        Operation::Delete(key) | Operation::DeleteAll(key) => key.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
