@@ -11,6 +11,7 @@
 //!   see its new variants.
 //! - This actor alone may wait: it has a thread of its own, because durable writes wait for a disk or
 //!   for etcd.
+//! - A record that cannot be read stops nothing but changes of itself, and is never overwritten.
 //! - What others wrote is read before anything is decided or told; where etcd cannot be asked, the last
 //!   copy is told.
 //!
@@ -33,10 +34,13 @@ use crate::{
     },
     metrics::EndpointMetrics,
     policy::{deployment::Step, weighted},
-    records::{Ledger, RecordsError, catalog as recorded},
+    records::{
+        Ledger, RecordsError,
+        catalog::{self as recorded, Unreadable},
+    },
 };
 use actix::prelude::*;
-use actor::{EndpointsActor, Operate, Refresh, Seed, Settle};
+use actor::{EndpointsActor, Operate, Parts, Refresh, Seed, Settle};
 use arc_swap::ArcSwap;
 use route::{Routes, Variant};
 use serde_json::Value;
@@ -118,21 +122,23 @@ impl Endpoints {
         let reading = Arc::clone(&ledger);
         let copy = spawn_blocking(move || reading.copy()).await;
         let copy = copy.unwrap_or_else(|panic| Err(RecordsError::Storage(Arc::new(panic))))?;
-        let catalog = Arc::new(recorded::written(&Catalog::default(), copy)?);
+        let mut unreadable = Unreadable::default();
+        let catalog = recorded::written(&Catalog::default(), copy, &mut unreadable);
+        let catalog = Arc::new(catalog);
         let routes = Routes::default().changed_to(&catalog, &metrics);
         let published = Published { catalog: Arc::clone(&catalog), routes };
         let published = Arc::new(ArcSwap::from_pointee(published));
         let (news, changes) = watch::channel(());
         let writes_of_others = ledger.news();
         let is_shared = writes_of_others.is_some();
-        let (parts, config) = (Arc::new((news, metrics, ledger)), Arc::new(config));
+        let (parts, config) = (Arc::new(Parts { news, metrics, ledger }), Arc::new(config));
         let (swap, settings) = (Arc::clone(&published), Arc::clone(&config));
         let addr = SyncArbiter::start(1, move || EndpointsActor {
             published: Arc::clone(&swap),
             parts: Arc::clone(&parts),
             config: Arc::clone(&settings),
             refreshed_at: None,
-            is_behind: false,
+            unreadable: unreadable.clone(),
         });
         if let Some(news) = writes_of_others {
             actix::spawn(actor::follow(addr.clone(), news));

@@ -9,7 +9,10 @@ use crate::{
     },
     metrics::EndpointMetrics,
     policy::deployment::Step,
-    records::{Ledger, RecordsError, catalog as recorded},
+    records::{
+        Ledger, RecordsError, Write,
+        catalog::{self as recorded, Unreadable},
+    },
 };
 use actix::prelude::*;
 use arc_swap::ArcSwap;
@@ -59,12 +62,31 @@ pub(super) struct Settle {
 #[derive(Debug)]
 pub(super) struct EndpointsActor {
     pub(super) published: Arc<ArcSwap<Published>>,
-    pub(super) parts: Arc<(watch::Sender<()>, EndpointMetrics, Arc<dyn Ledger>)>,
+    pub(super) parts: Arc<Parts>,
     pub(super) config: Arc<Settings>,
     /// When the last refresh began that went well: who asked before need not wait for another.
     pub(super) refreshed_at: Option<Instant>,
-    /// Whether something was written that could not be read: then everything is read anew.
-    pub(super) is_behind: bool,
+    pub(super) unreadable: Unreadable,
+}
+
+/// What the actor talks to.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// Tells of every change of the catalog.
+    pub(super) news: watch::Sender<()>,
+    pub(super) metrics: EndpointMetrics,
+    pub(super) ledger: Arc<dyn Ledger>,
+}
+
+/// How changes are made durable: as what somebody asked for, or as seeds.
+type Commit = fn(&dyn Ledger, &[Write]) -> Result<(), RecordsError>;
+
+fn as_change(ledger: &dyn Ledger, writes: &[Write]) -> Result<(), RecordsError> {
+    ledger.commit(writes)
+}
+
+fn as_seed(ledger: &dyn Ledger, writes: &[Write]) -> Result<(), RecordsError> {
+    ledger.seed(writes)
 }
 
 impl Actor for EndpointsActor {
@@ -90,7 +112,7 @@ impl Handler<Operate> for EndpointsActor {
     type Result = Result<Value, OperateError>;
 
     fn handle(&mut self, Operate { call }: Operate, _: &mut Self::Context) -> Self::Result {
-        let (pending, output) = self.decide(|it, catalog| {
+        let (pending, output) = self.decide(as_change, |it, catalog| {
             let outcome = call.decide(catalog, &it.config).map_err(OperateError::Refused)?;
             let known = |it: &Deployment| {
                 catalog.endpoints.values().any(|e| e.pending.as_ref() == Some(it))
@@ -111,7 +133,7 @@ impl Handler<Seed> for EndpointsActor {
     type Result = Result<(), OperateError>;
 
     fn handle(&mut self, Seed { endpoints }: Seed, _: &mut Self::Context) -> Self::Result {
-        self.decide(|it, catalog| {
+        self.decide(as_seed, |it, catalog| {
             let Settings { region, account_id, .. } = &*it.config;
             let home = seed::Home { region, account_id, now: now() };
             let is_new =
@@ -130,7 +152,7 @@ impl Handler<Settle> for EndpointsActor {
     fn handle(&mut self, message: Settle, _: &mut Self::Context) -> Self::Result {
         let Settle { decided_on, step } = message;
         let key = catalog::key(decided_on.name.as_str());
-        let is_taken = self.decide(|_, catalog| {
+        let is_taken = self.decide(as_change, |_, catalog| {
             // Somebody has changed it meanwhile: the step was for another state.
             let current = catalog.endpoints.get(&key).filter(|it| Arc::ptr_eq(it, &decided_on));
             let Some(current) = current else {
@@ -153,12 +175,13 @@ impl EndpointsActor {
     /// Decides on records that are current and makes the changes; again if another router was faster.
     fn decide<T>(
         &mut self,
+        commit: Commit,
         decision: impl Fn(&Self, &Catalog) -> Result<(T, Vec<Change>), OperateError>,
     ) -> Result<T, OperateError> {
         for n_tries in 0..MAX_DECISIONS {
             let catalog = self.current()?;
             let (output, changes) = decision(self, &catalog)?;
-            match self.commit(&catalog, changes) {
+            match self.commit(commit, &catalog, changes) {
                 // This thread is there to wait.
                 Err(RecordsError::Conflict) => thread::sleep(DECIDE_AGAIN.delay(n_tries)),
                 done => return Ok(done.map(|()| output)?),
@@ -171,29 +194,32 @@ impl EndpointsActor {
     fn current(&mut self) -> Result<Arc<Catalog>, RecordsError> {
         let asked_at = Instant::now();
         let catalog = Arc::clone(&self.published.load().catalog);
-        let writes = self.parts.2.refresh()?;
-        let (before, writes) =
-            if self.is_behind { (Arc::default(), self.parts.2.copy()?) } else { (catalog, writes) };
-        if !self.is_behind && writes.is_empty() {
-            self.refreshed_at = Some(asked_at);
-            return Ok(before);
+        let writes = self.parts.ledger.refresh()?;
+        self.refreshed_at = Some(asked_at);
+        if writes.is_empty() {
+            return Ok(catalog);
         }
-        self.is_behind = true;
         let n_writes = writes.len();
-        let catalog = Arc::new(recorded::written(&before, writes)?);
+        let catalog = Arc::new(recorded::written(&catalog, writes, &mut self.unreadable));
         self.publish(&catalog);
-        (self.is_behind, self.refreshed_at) = (false, Some(asked_at));
         debug!(n_writes, "records of other routers read");
         Ok(catalog)
     }
 
     /// Makes changes durable, then visible.
-    fn commit(&self, catalog: &Catalog, changes: Vec<Change>) -> Result<(), RecordsError> {
+    fn commit(
+        &self,
+        commit: Commit,
+        catalog: &Catalog,
+        changes: Vec<Change>,
+    ) -> Result<(), RecordsError> {
         if changes.is_empty() {
             return Ok(());
         }
         let writes: Vec<_> = changes.iter().map(recorded::write).collect();
-        self.parts.2.commit(&writes).inspect_err(|error| match error {
+        let spared = self.unreadable.spare(&writes);
+        let done = spared.and_then(|()| commit(&*self.parts.ledger, &writes));
+        done.inspect_err(|error| match error {
             RecordsError::Conflict => debug!("another router was faster"),
             error => error!(error = %Chain(error), "records not written"),
         })?;
@@ -206,7 +232,7 @@ impl EndpointsActor {
     }
 
     fn publish(&self, catalog: &Arc<Catalog>) {
-        let (news, metrics, _) = &*self.parts;
+        let Parts { news, metrics, .. } = &*self.parts;
         let routes = self.published.load().routes.changed_to(catalog, metrics);
         self.published.store(Arc::new(Published { catalog: Arc::clone(catalog), routes }));
         news.send_replace(());
