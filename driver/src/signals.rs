@@ -4,31 +4,22 @@
 //! before the first would end this process and leave its children to find out by themselves.
 
 use crate::console;
+use shared::shutdown;
 use std::io;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM and SIGINT (Ctrl-C), from when it was made: none is lost, wherever we are just then.
 #[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+pub struct Signals(shutdown::Signals);
 
 impl Signals {
     /// Listens from now on. Must be called in a tokio runtime.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        shutdown::Signals::listen().map(Self)
     }
 
     /// Waits for the next signal, or takes one that came before, and returns its name. Cancel safe.
     pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
+        self.0.next().await.name()
     }
 
     /// Does `work` unless a signal comes first: then says so, drops the work and returns `None`.

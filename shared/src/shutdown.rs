@@ -19,6 +19,16 @@ pub enum Request {
     Interrupt,
 }
 
+impl Request {
+    /// The signal's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
+        }
+    }
+}
+
 impl Signals {
     /// Listens from now on. Must be called in a tokio runtime.
     pub fn listen() -> std::io::Result<Self> {
@@ -37,10 +47,7 @@ impl Signals {
 
 /// Waits for SIGTERM or SIGINT and returns its name.
 pub async fn requested() -> std::io::Result<&'static str> {
-    Ok(match Signals::listen()?.next().await {
-        Request::Terminate => "SIGTERM",
-        Request::Interrupt => "SIGINT",
-    })
+    Ok(Signals::listen()?.next().await.name())
 }
 
 /// Ends this process now, with an exit code, without the destructors of C++ libraries.
