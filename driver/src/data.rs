@@ -64,12 +64,9 @@ impl DataDir {
         self.path.join("run").join("cluster.token")
     }
 
-    /// A router's records. There is one, named `router`, unless a test has several.
-    pub fn records(&self, router: &str) -> PathBuf {
-        match router {
-            "router" => self.path.join("records.redb"),
-            router => self.path.join(format!("records-{router}.redb")),
-        }
+    /// The router's records.
+    pub fn records(&self) -> PathBuf {
+        self.path.join("records.redb")
     }
 
     pub fn log(&self, name: &str) -> PathBuf {

@@ -43,14 +43,14 @@ impl Processes {
     }
 
     pub fn router(&self, listen: SocketAddr) -> ChildSpec {
-        self.router_named("router", listen)
+        self.router_named("router", listen, &self.data.records())
     }
 
     /// One of several routers: each has records of its own.
-    pub fn router_named(&self, name: &str, listen: SocketAddr) -> ChildSpec {
+    pub fn router_named(&self, name: &str, listen: SocketAddr, records: &Path) -> ChildSpec {
         let mut args = Vec::new();
         args.extend(flag("--listen", listen.to_string()));
-        args.extend(flag("--records", self.data.records(name)));
+        args.extend(flag("--records", records));
         args.extend(self.token_flag());
         ChildSpec { settings: &[ROUTER_SETTINGS], ..self.spec(name, &self.binaries.router, args) }
     }

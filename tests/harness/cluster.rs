@@ -72,6 +72,7 @@ pub struct ClusterBuilder {
 #[derive(Debug)]
 pub struct Cluster {
     store: ModelStore,
+    store_url: String,
     flaky_store: Option<FlakyStore>,
     workers: Vec<Worker>,
     routers: Vec<Router>,
@@ -199,7 +200,8 @@ impl ClusterBuilder {
             // As everywhere where there is but one.
             let name =
                 if router_idx == 0 { "router".to_owned() } else { format!("router-{router_idx}") };
-            let spec = with(processes.router_named(&name, any_port), &flags);
+            let records = folder.path().join(format!("records-{name}.redb"));
+            let spec = with(processes.router_named(&name, any_port, &records), &flags);
             let spec =
                 if self.is_asynchronous { processes.with_store(spec, &store_url) } else { spec };
             routers.push(self.start_router(spec).await);
@@ -221,6 +223,7 @@ impl ClusterBuilder {
         }
         let cluster = Cluster {
             store,
+            store_url,
             flaky_store,
             workers,
             routers,
@@ -275,6 +278,16 @@ impl Cluster {
     /// A client of the first router.
     pub fn client(&self) -> &Client {
         self.routers[0].client()
+    }
+
+    /// Where the store is.
+    pub fn store_url(&self) -> &str {
+        &self.store_url
+    }
+
+    /// Where the target models of the test endpoint lie in it.
+    pub fn models_url(&self) -> String {
+        format!("s3://{BUCKET}/{PREFIX}")
     }
 
     /// A client of each router.
