@@ -83,13 +83,13 @@ async fn stopped_worker_shows_in_the_latency_and_not_in_the_rate() {
 
 #[tokio::test]
 async fn same_seed_asks_the_cluster_for_the_same() {
-    let cluster = Cluster::builder().workers(2).start().await;
+    let cluster = Cluster::builder().workers(2).routers(2).start().await;
     let models = cluster.publish_echo_models(12).await;
-    let url = cluster.client().router_url();
+    let routers = [cluster.router(0).url(), cluster.router(1).url()].join(",");
     let folder = tempfile::tempdir().unwrap();
     let mut results = Vec::new();
     for seed in ["5", "5", "6"] {
-        let mut args = vec!["--router", url, "--rate", "100", "--poisson", "--duration", "2s"];
+        let mut args = vec!["--router", &routers, "--rate", "100", "--poisson", "--duration", "2s"];
         args.extend(["--popularity", "zipf:1.1", "--seed", seed, "--expect-echo", "--quiet"]);
         args.extend(models.iter().flat_map(|model| ["--target", model]));
         let (status, text, result) = run(folder.path(), &args).await;
@@ -101,6 +101,9 @@ async fn same_seed_asks_the_cluster_for_the_same() {
         let asked: Vec<_> =
             result.models.listed.iter().map(|row| (row.model.clone(), row.n_due)).collect();
         assert_eq!(asked.iter().map(|(_, n)| n).sum::<u64>(), totals.n_due);
+        let n_sent: Vec<u64> = result.routers.iter().map(|row| row.n_sent).collect();
+        assert!(n_sent[0].abs_diff(n_sent[1]) <= 1 && totals.n_retried == 0, "{n_sent:?}");
+        assert_eq!(n_sent.iter().sum::<u64>(), totals.n_due);
         results.push((asked, result.heat, totals));
     }
     assert_eq!(results[0].0, results[1].0);
@@ -111,6 +114,43 @@ async fn same_seed_asks_the_cluster_for_the_same() {
     assert!(n_misses[0] >= 10 && n_misses[1] < n_misses[0], "{n_misses:?}");
     let page = std::fs::read_to_string(folder.path().join("result.html")).unwrap();
     assert!(page.contains("echo-0.tar.gz") && page.contains("<svg"));
+}
+
+#[tokio::test]
+async fn files_say_what_is_asked_when_and_with_what_and_the_store_says_what_there_is() {
+    let cluster = Cluster::builder().start().await;
+    let models = cluster.publish_echo_models(3).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.client().router_url();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("small.json", "[1]");
+    write("large.csv", &"1,2\n".repeat(25_000));
+    let [a, b, c] = [&models[0], &models[1], &models[2]];
+    write("trace.txt", &format!("# yesterday\n0 {a}\n20 {b}\n20 {a}\n1500 {b}\n600000 {c}\n"));
+
+    let bodies = ["--body", "small.json", "--body", "large.csv", "--expect-echo"];
+    let trace = ["--router", url, "--trace", "trace.txt", "--duration", "2s"];
+    let (status, text, result) = run(folder.path(), &[&trace[..], &bodies].concat()).await;
+    assert!(status.success(), "{text}");
+    assert!(text.contains("1 of its entries were left out"), "{text}");
+    assert_eq!((result.totals.n_ok, result.n_left_out), (4, 1), "{:?}", result.errors);
+    assert_eq!(result.totals.n_bytes_received, 2 * (3 + 100_000));
+    let types = result.plan.bodies.iter().map(|body| body.content_type.as_deref());
+    assert_eq!(types.collect::<Vec<_>>(), [Some("application/json"), Some("text/csv")]);
+    let asked = result.models.listed.iter().map(|row| (row.model.clone(), row.n_due));
+    assert_eq!(asked.collect::<Vec<_>>(), [(a.clone(), 2), (b.clone(), 2)]);
+    // When they were due, in slots of 100 ms.
+    let due = result.timeline.slots.iter().map(|slot| slot.n_due);
+    let due: Vec<_> = due.enumerate().filter(|(_, n)| *n > 0).collect();
+    assert_eq!(due, [(0, 3), (15, 1)]);
+
+    let prefix = cluster.models_url();
+    let listed = ["--router", url, "--prefix", &prefix, "--store", cluster.store_url()];
+    let flags = ["--rate", "100", "--duration", "500ms", "--quiet"];
+    let (status, text, result) = run(folder.path(), &[&listed[..], &flags].concat()).await;
+    assert!(status.success(), "{text}");
+    assert_eq!((result.totals.n_ok, result.plan.n_targets), (50, 3), "{:?}", result.errors);
+    assert_eq!(result.plan.bodies[0].name, "cat.jpg");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 /// Smaller changes are what two runs of the same thing differ by.
 const NOISE: f64 = 0.05;
 
+/// Two results side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// What was planned differently: then the figures are not of the same load.
@@ -16,6 +17,7 @@ pub struct Comparison {
     pub rows: Vec<Row>,
 }
 
+/// Something that was planned differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub what: &'static str,
@@ -23,6 +25,7 @@ pub struct Difference {
     pub after: String,
 }
 
+/// A figure of both results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub what: &'static str,
@@ -95,6 +98,7 @@ fn figures(result: &LoadResult) -> Vec<Figure> {
     let mut figures = vec![
         number("good answers a second", result.rate, thousands(rounded(result.rate)), Wanted::More),
         count("due", totals.n_due, Wanted::More),
+        count("answered late", totals.n_late, Wanted::Less),
         count("failed", totals.n_failed, Wanted::Less),
         count("unavailable (503)", totals.n_unavailable, Wanted::Less),
         count("not sent", totals.n_not_sent, Wanted::Less),
@@ -135,20 +139,7 @@ fn row(before: &Figure, after: &Figure) -> Row {
 }
 
 fn differences(before: &PlanSummary, after: &PlanSummary) -> Vec<Difference> {
-    let texts = |plan: &PlanSummary| {
-        let bodies = plan.bodies.iter().map(|body| format!("{} ({} B)", body.name, body.n_bytes));
-        [
-            ("endpoint", plan.endpoint.clone()),
-            ("pace", plan.pace.clone()),
-            ("popularity", plan.popularity.clone()),
-            ("number of models", plan.n_targets.to_string()),
-            ("cold share", plan.cold_share.to_string()),
-            ("duration", format!("{} s", plan.duration_s)),
-            ("seed", plan.seed.to_string()),
-            ("bodies", bodies.collect::<Vec<_>>().join(", ")),
-        ]
-    };
-    let pairs = texts(before).into_iter().zip(texts(after));
+    let pairs = before.texts().into_iter().zip(after.texts());
     let pairs = pairs.filter(|((_, before), (_, after))| before != after);
     pairs.map(|((what, before), (_, after))| Difference { what, before, after }).collect()
 }
@@ -196,9 +187,25 @@ mod tests {
         let mut after = result();
         after.plan.seed += 1;
         after.plan.pace = "open loop, 5 /s".to_owned();
+        after.plan.is_signed = true;
+        after.plan.n_routers += 1;
+        after.plan.max_in_flight += 1;
+        after.plan.answer_timeout_s += 1.0;
+        after.plan.bodies[0].content_type = Some("image/png".to_owned());
         let comparison = Comparison::new(&result(), &after);
         let what: Vec<_> = comparison.differences.iter().map(|it| it.what).collect();
-        assert_eq!(what, ["pace", "seed"]);
+        assert_eq!(
+            what,
+            [
+                "number of routers",
+                "pace",
+                "bodies",
+                "at most in flight",
+                "time-out",
+                "signed",
+                "seed"
+            ]
+        );
         assert!(comparison.table().contains("note: not the same seed"));
     }
 }

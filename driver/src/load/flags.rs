@@ -1,11 +1,11 @@
 //! The flags of `manifold load`, and how texts become what a plan has.
 
 use super::plan::{
-    ANSWER_TIMEOUT, Arrivals, Cold, DEFAULT_MAX_IN_FLIGHT, Input, MAX_DURATION, Pace, Plan,
-    Popularity,
+    Arrivals, Cold, DEFAULT_MAX_IN_FLIGHT, Input, MAX_DURATION, Pace, Plan, Popularity,
 };
+use super::trace::Trace;
 use crate::signing::Key;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -19,12 +19,16 @@ use std::{
 /// Enough to keep two workers of a small machine busy.
 const DEFAULT_CONCURRENCY: usize = 8;
 
+/// Long enough for a first look.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+
 /// A little more than the router takes, so that it is the router who refuses.
 const MAX_BODY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A photograph of a cat, for models that look at pictures.
 const CAT: &[u8] = include_bytes!("../../assets/cat.jpg");
 
+/// The command line of `manifold load`: a run, or what is done with results.
 #[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct LoadArgs {
@@ -45,6 +49,7 @@ pub struct CompareArgs {
     /// Result of an earlier run (`manifold load --json`).
     pub before: PathBuf,
 
+    /// Result of a later run, of the same plan.
     pub after: PathBuf,
 
     /// File that gets the comparison as a page.
@@ -52,6 +57,7 @@ pub struct CompareArgs {
     pub html: Option<PathBuf>,
 }
 
+/// The flags of a run.
 #[derive(Clone, Debug, Args)]
 pub struct Flags {
     /// URL of a router. With several, invocations go to them in turn, and one that a router does not
@@ -64,6 +70,7 @@ pub struct Flags {
     )]
     pub routers: Vec<String>,
 
+    /// The endpoint to invoke.
     #[arg(long, default_value = "demo")]
     pub endpoint: EndpointName,
 
@@ -80,9 +87,9 @@ pub struct Flags {
     #[arg(long)]
     pub concurrency: Option<usize>,
 
-    /// How long: `10s`, `5m`, `1h`, `500ms`.
-    #[arg(long, default_value = "10s", value_parser = duration)]
-    pub duration: Duration,
+    /// How long: `10s`, `5m`, `1h`, `500ms` [default: 10s; until its end with a trace that has times].
+    #[arg(long, value_parser = duration)]
+    pub duration: Option<Duration>,
 
     /// Which models are asked how often: `uniform`, or `zipf:EXPONENT`, by which the n-th one gets a
     /// share of 1/n^EXPONENT.
@@ -124,6 +131,7 @@ pub struct Flags {
     #[arg(long)]
     pub content_type: Option<String>,
 
+    /// The content type that is asked for.
     #[arg(long)]
     pub accept: Option<String>,
 
@@ -136,7 +144,7 @@ pub struct Flags {
     #[arg(long, default_value_t = DEFAULT_MAX_IN_FLIGHT)]
     pub max_in_flight: usize,
 
-    /// How long to wait for an answer.
+    /// How long to wait for an answer, 700s at most.
     #[arg(long, default_value = "70s", value_parser = duration)]
     pub timeout: Duration,
 
@@ -152,6 +160,7 @@ pub struct Flags {
     #[arg(long, env = "ROUTER_ACCESS_KEY_ID", requires = "secret_access_key")]
     pub access_key_id: Option<String>,
 
+    /// The secret of that key.
     #[arg(long, env = "ROUTER_SECRET_ACCESS_KEY", hide_env_values = true)]
     pub secret_access_key: Option<String>,
 
@@ -192,6 +201,7 @@ impl Flags {
         });
         Ok(Plan {
             pace: self.pace(&popularity),
+            duration: self.duration(&popularity),
             routers: self.routers.clone(),
             endpoint: self.endpoint.clone(),
             targets: targets.into(),
@@ -199,9 +209,8 @@ impl Flags {
             cold,
             bodies: self.inputs()?,
             accept: self.accept.clone(),
-            duration: self.duration,
             seed: self.seed,
-            answer_timeout: self.timeout.min(ANSWER_TIMEOUT * 10),
+            answer_timeout: self.timeout,
             key,
             check: if self.expect_echo { super::Check::Echo } else { super::Check::Any },
         })
@@ -220,6 +229,22 @@ impl Flags {
         }
     }
 
+    /// A trace that has times is asked once, to its end.
+    fn duration(&self, popularity: &Popularity) -> Duration {
+        let wanted = self.duration;
+        let trace = match popularity {
+            Popularity::Trace(trace) => Some(trace).zip(trace.duration()),
+            Popularity::Uniform | Popularity::Zipf { .. } => None,
+        };
+        match (trace, self.rate, self.concurrency) {
+            (Some((_, end)), None, None) => wanted.map_or(end, |wanted| wanted.min(end)),
+            (Some((trace, _)), Some(rate), _) => {
+                wanted.or_else(|| duration_at(trace, rate)).unwrap_or(DEFAULT_DURATION)
+            }
+            (Some(_), None, Some(_)) | (None, ..) => wanted.unwrap_or(DEFAULT_DURATION),
+        }
+    }
+
     fn inputs(&self) -> anyhow::Result<Vec<Input>> {
         if self.bodies.is_empty() {
             let content_type = self.content_type.clone().or_else(|| Some("image/jpeg".to_owned()));
@@ -232,10 +257,16 @@ impl Flags {
     fn input(&self, path: &Path) -> anyhow::Result<Input> {
         let read = || {
             let mut bytes = Vec::new();
-            std::fs::File::open(path)?.take(MAX_BODY_BYTES).read_to_end(&mut bytes)?;
+            let file = std::fs::File::open(path)?;
+            file.take(MAX_BODY_BYTES + 1).read_to_end(&mut bytes)?;
             Ok::<_, std::io::Error>(bytes)
         };
         let bytes = read().with_context(|| format!("could not read {}", path.display()))?;
+        ensure!(
+            bytes.len() as u64 <= MAX_BODY_BYTES,
+            "{} is larger than {MAX_BODY_BYTES} bytes, which no router takes",
+            path.display()
+        );
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let content_type = self.content_type.clone();
         let content_type = content_type.unwrap_or_else(|| content_type_of(path).to_owned());
@@ -288,6 +319,16 @@ fn content_type_of(path: &Path) -> &'static str {
         "npy" => "application/x-npy",
         _ => "application/octet-stream",
     }
+}
+
+/// How long all of a trace takes at a rate, in whole seconds; `None` if the rate makes no sense.
+fn duration_at(trace: &Trace, rate: f64) -> Option<Duration> {
+    #[expect(clippy::cast_precision_loss, reason = "a trace has fewer than 2^53 entries")]
+    let n = trace.len() as f64;
+    // As independent clients come, they take longer or shorter: five standard deviations. The run ends
+    // with the last entry all the same.
+    let seconds = (n + 5.0 * n.sqrt()) / rate;
+    Duration::try_from_secs_f64(seconds.ceil()).ok()
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -396,9 +437,50 @@ mod tests {
         check(&["--target", "a", "--prefix", "s3://b/"], "cannot be used with");
         check(&["--duration", "10"], "expected a time like 10s");
         check(&["--duration", "0s"], "above 0");
+        check(&["--timeout", "0s"], "above 0");
         check(&["--popularity", "zipf"], "expected `uniform` or `zipf:EXPONENT`");
         check(&["--warm-models", "3"], "--cold-share");
         check(&["--target", "/a"], "invalid target model");
+    }
+
+    #[test]
+    fn trace_with_times_is_asked_to_its_end_unless_a_duration_cuts_it() {
+        let duration = |text: &str, args: &[&str]| {
+            let (trace, targets) = Trace::read(text.as_bytes()).unwrap();
+            let asked = Asked { targets, popularity: Popularity::Trace(trace.into()) };
+            parse(args).unwrap().plan(asked, None).unwrap().duration.as_secs()
+        };
+        let an_hour = "0 a\n3600000 a\n";
+        assert_eq!(duration(an_hour, &[]), 3_601);
+        assert_eq!(duration(an_hour, &["--duration", "1m"]), 60);
+        assert_eq!(duration(an_hour, &["--duration", "2h"]), 3_601);
+        let four_hundred = "5 a\n".repeat(400);
+        assert_eq!(duration(&four_hundred, &["--rate", "10"]), 50);
+        assert_eq!(duration(&four_hundred, &["--rate", "10", "--duration", "1s"]), 1);
+        assert_eq!(duration(&four_hundred, &["--rate", "0"]), 10);
+        assert_eq!(duration(an_hour, &["--concurrency", "1"]), 10);
+        assert_eq!(duration("a\n", &[]), 10);
+    }
+
+    #[test]
+    fn time_out_that_is_too_long_is_refused_rather_than_cut() {
+        let refused = plan(&["--timeout", "701s"]).validate().unwrap_err().to_string();
+        assert!(refused.contains("at most 700s"), "{refused}");
+        let plan = plan(&["--timeout", "700s"]);
+        assert_eq!((plan.answer_timeout.as_secs(), plan.validate()), (700, Ok(())));
+    }
+
+    #[test]
+    fn body_that_is_too_large_is_refused_rather_than_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.json");
+        let file = std::fs::File::create(&path).unwrap();
+        let inputs = || parse(&["--body", path.to_str().unwrap()]).unwrap().inputs();
+        file.set_len(MAX_BODY_BYTES).unwrap();
+        assert_eq!(inputs().unwrap()[0].bytes.len() as u64, MAX_BODY_BYTES);
+        file.set_len(MAX_BODY_BYTES + 1).unwrap();
+        let error = inputs().unwrap_err().to_string();
+        assert!(error.contains("x.json is larger than 33554432 bytes"), "{error}");
     }
 
     #[test]

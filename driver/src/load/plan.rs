@@ -9,6 +9,9 @@ use std::{sync::Arc, time::Duration};
 /// Longer than the 60 s within which a router must answer: its answer tells more than our time-out.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
 
+/// No client waits as long, and a result has slots of time for late answers up to it.
+pub const MAX_ANSWER_TIMEOUT: Duration = Duration::from_secs(700);
+
 /// Beyond it a run is no load test any more, and its plot of 600 points says nothing.
 pub const MAX_DURATION: Duration = Duration::from_hours(7 * 24);
 
@@ -121,6 +124,8 @@ pub enum PlanError {
     RouterUrl(String),
     #[error("the duration must be between a millisecond and {MAX_DURATION:?}")]
     Duration,
+    #[error("the time-out must be above 0 and at most {MAX_ANSWER_TIMEOUT:?}")]
+    AnswerTimeout,
     #[error("the rate must be above 0 and at most {MAX_RATE}")]
     Rate,
     #[error("there may be 1 to {MAX_IN_FLIGHT} invocations in flight")]
@@ -176,12 +181,15 @@ impl Plan {
 
     pub fn validate(&self) -> Result<(), PlanError> {
         let is_duration = (Duration::from_millis(1)..=MAX_DURATION).contains(&self.duration);
+        let is_timeout =
+            !self.answer_timeout.is_zero() && self.answer_timeout <= MAX_ANSWER_TIMEOUT;
         let checks = [
             (!self.routers.is_empty(), PlanError::NoRouter),
             (!self.targets.is_empty(), PlanError::NoTargets),
             (self.targets.len() <= MAX_TARGETS, PlanError::TooManyTargets(self.targets.len())),
             (!self.bodies.is_empty(), PlanError::NoBody),
             (is_duration, PlanError::Duration),
+            (is_timeout, PlanError::AnswerTimeout),
             ((1..=MAX_IN_FLIGHT).contains(&self.pace.max_in_flight()), PlanError::InFlight),
         ];
         for (is_met, error) in checks {
@@ -267,6 +275,7 @@ mod tests {
         check(|it| it.targets = Arc::new([]), Err(PlanError::NoTargets));
         check(|it| it.bodies.clear(), Err(PlanError::NoBody));
         check(|it| it.duration = Duration::ZERO, Err(PlanError::Duration));
+        check(|it| it.answer_timeout = Duration::from_secs(701), Err(PlanError::AnswerTimeout));
         check(|it| it.pace = Pace::Closed { concurrency: 0 }, Err(PlanError::InFlight));
         for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             check(|it| it.pace = even(bad), Err(PlanError::Rate));

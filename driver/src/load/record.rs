@@ -13,7 +13,8 @@ use hdrhistogram::Histogram;
 use std::time::Duration;
 use tables::{Errors, HeatMap, Instances, ModelTable};
 
-/// Points of the plots over time: a screen's width. Also bounds the histograms, of 20 KiB each.
+/// Points of the plots over time while invocations fall due: a screen's width. Also bounds the
+/// histograms, of 20 KiB each.
 const MAX_SLOTS: u128 = 600;
 
 /// Lengths of a slot, of which the first is taken that makes no more than [`MAX_SLOTS`].
@@ -50,7 +51,11 @@ pub(super) struct Recorder {
     lag: Histogram<u64>,
     /// Latencies since the last look at the progress.
     recent: Histogram<u64>,
+    /// While invocations fall due: what is answered later is late.
+    window: Duration,
     slot: Duration,
+    /// What comes later is in the last slot.
+    max_slots: usize,
     slots: Vec<Slot>,
     models: ModelTable,
     heat: HeatMap,
@@ -78,6 +83,7 @@ struct FailedEvent {
 /// What a recorder has kept, for the result.
 #[derive(Debug)]
 pub(super) struct Kept {
+    pub(super) window: Duration,
     pub(super) totals: Totals,
     pub(super) latency: Latency,
     pub(super) hits: Latency,
@@ -96,6 +102,7 @@ pub(super) struct Kept {
 impl Recorder {
     pub(super) fn new(plan: &Plan) -> Self {
         let histogram = || fine();
+        let slot = slot(plan.duration);
         Self {
             totals: Totals::default(),
             latency: histogram(),
@@ -105,7 +112,9 @@ impl Recorder {
             service: histogram(),
             lag: histogram(),
             recent: histogram(),
-            slot: slot(plan.duration),
+            window: plan.duration,
+            slot,
+            max_slots: max_slots(plan, slot),
             slots: Vec::new(),
             models: ModelTable::new(plan.targets.len()),
             heat: HeatMap::new(plan.duration),
@@ -113,6 +122,11 @@ impl Recorder {
             errors: Errors::default(),
             failures: Vec::new(),
         }
+    }
+
+    /// Says that nothing falls due any more: what is answered from now on is late.
+    pub(super) fn end_window(&mut self, now: Duration) {
+        self.window = self.window.min(now);
     }
 
     /// Counts an invocation that ended, or will never be sent.
@@ -137,6 +151,7 @@ impl Recorder {
     fn answered(&mut self, event: &Event, instance: &str, cache: Cache) {
         let latency = micros(event.ended.saturating_sub(event.due));
         self.totals.n_ok += 1;
+        self.totals.n_late += u64::from(event.ended > self.window);
         self.totals.n_retried_ok += u64::from(event.is_retried);
         self.latency.saturating_record(latency);
         self.recent.saturating_record(latency);
@@ -191,8 +206,7 @@ impl Recorder {
 
     fn slot_at(&mut self, at: Duration) -> &mut Slot {
         let idx = at.as_nanos() / self.slot.as_nanos();
-        // What is answered after the end is in the last slot.
-        let idx = usize::try_from(idx.min(MAX_SLOTS - 1)).expect("it is small");
+        let idx = usize::try_from(idx).unwrap_or(usize::MAX).min(self.max_slots - 1);
         if self.slots.len() <= idx {
             self.slots.resize_with(idx + 1, Slot::default);
         }
@@ -218,6 +232,7 @@ impl Recorder {
         });
         let models = self.models.rows(&plan.targets);
         Kept {
+            window: self.window,
             totals: self.totals,
             latency: Latency::of(&self.latency),
             hits: Latency::of(&self.hits),
@@ -256,6 +271,13 @@ fn slot(duration: Duration) -> Duration {
     let slots = SLOTS_MS.map(Duration::from_millis);
     let fits = |slot: &Duration| duration.as_nanos().div_ceil(slot.as_nanos()) <= MAX_SLOTS;
     slots.into_iter().find(fits).unwrap_or(slots[slots.len() - 1])
+}
+
+/// As many as there may be until the last answer: late ones pile up in no slot. Those after the window
+/// have no histogram, and are there only if answers come as late.
+fn max_slots(plan: &Plan, slot: Duration) -> usize {
+    let last = plan.duration.saturating_add(plan.answer_timeout);
+    usize::try_from(last.as_nanos() / slot.as_nanos()).unwrap_or(usize::MAX).saturating_add(1)
 }
 
 /// Three digits: for the whole run.

@@ -65,8 +65,9 @@ fn document(title: &str, subtitle: &str, body: &str) -> String {
 fn tiles(result: &LoadResult) -> String {
     let totals = &result.totals;
     let share = |n: u64| percent(n, totals.n_hits + totals.n_misses);
+    let rate = format!("good answers a second{}", table::late(totals));
     let tiles = [
-        ("", thousands(rounded(result.rate)), "good answers a second".to_owned()),
+        ("", thousands(rounded(result.rate)), rate),
         ("", millis(result.latency.p50_ms), "latency p50".to_owned()),
         ("", millis(result.latency.p99_ms), "latency p99".to_owned()),
         ("", millis(result.latency.max_ms), "latency max".to_owned()),
@@ -89,9 +90,10 @@ fn tiles(result: &LoadResult) -> String {
 
 fn warnings(result: &LoadResult) -> String {
     let ended = result.is_interrupted.then_some("The run was ended early.");
-    let all = [ended, table::warning(result)];
+    let left_out = table::left_out(result).map(|text| format!("The trace: {text}."));
+    let all = [ended.map(str::to_owned), left_out, table::warning(result).map(str::to_owned)];
     let all = all.into_iter().flatten();
-    let all = all.map(|text| format!("<p class=\"warning\">{}</p>\n", escape(text)));
+    let all = all.map(|text| format!("<p class=\"warning\">{}</p>\n", escape(&text)));
     all.collect::<Vec<_>>().concat()
 }
 
@@ -220,24 +222,12 @@ fn driver(result: &LoadResult) -> String {
 }
 
 fn planned(result: &LoadResult) -> String {
-    let plan = &result.plan;
-    let bodies = plan.bodies.iter().take(8).map(|body| {
-        let content_type = body.content_type.as_deref().unwrap_or("no type");
-        format!("{} ({} B, {content_type})", body.name, thousands(body.n_bytes as u64))
-    });
-    let bodies: Vec<String> = bodies.collect();
-    let rows = [
-        ["endpoint".to_owned(), plan.endpoint.clone()],
-        ["pace".to_owned(), plan.pace.clone()],
-        ["popularity".to_owned(), plan.popularity.clone()],
-        ["share of cold invocations".to_owned(), plan.cold_share.to_string()],
-        ["bodies".to_owned(), bodies.join(", ")],
-        ["at most in flight".to_owned(), thousands(plan.max_in_flight as u64)],
-        ["time-out".to_owned(), format!("{} s", plan.answer_timeout_s)],
-        ["signed".to_owned(), if plan.is_signed { "yes" } else { "no" }.to_owned()],
-        ["sent again".to_owned(), thousands(result.totals.n_retried)],
-        ["started (ms since 1970)".to_owned(), result.started_at_ms.to_string()],
+    let more = [
+        ("sent again", thousands(result.totals.n_retried)),
+        ("started (ms since 1970)", result.started_at_ms.to_string()),
     ];
+    let rows = result.plan.texts().into_iter().chain(more);
+    let rows: Vec<_> = rows.map(|(what, text)| [what.to_owned(), text]).collect();
     let hint = "The same plan asks for the same models at the same times.";
     section("plan", "Plan", hint, &html::table(&["what", ""], &rows))
 }

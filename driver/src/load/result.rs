@@ -5,8 +5,9 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// Of this JSON. Results of other formats are not compared.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
+/// Everything that is told of a run. Times are from its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadResult {
     pub format: u32,
@@ -14,13 +15,16 @@ pub struct LoadResult {
     /// Milliseconds since 1970.
     pub started_at_ms: u64,
     pub plan: PlanSummary,
-    /// From the start until nothing fell due any more.
+    /// The window within which invocations fall due: the plan's duration, or until it was interrupted,
+    /// or until nothing was left to ask.
     pub seconds: f64,
     /// Whether it was ended before its time.
     pub is_interrupted: bool,
     pub totals: Totals,
-    /// Good answers a second.
+    /// Good answers that came within the window, a second.
     pub rate: f64,
+    /// Entries of a trace with times that were not asked, because the run ended before.
+    pub n_left_out: u64,
     /// Of good answers, from when they were due.
     pub latency: Latency,
     pub latency_hits: Latency,
@@ -46,11 +50,16 @@ pub struct LoadResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanSummary {
     pub endpoint: String,
+    pub n_routers: usize,
     pub pace: String,
     pub popularity: String,
     pub n_targets: usize,
     pub cold_share: f64,
+    /// Targets that are asked by popularity.
+    pub n_warm: usize,
     pub bodies: Vec<BodyRow>,
+    pub accept: Option<String>,
+    pub expects_echo: bool,
     pub duration_s: f64,
     pub seed: u64,
     pub answer_timeout_s: f64,
@@ -70,6 +79,8 @@ pub struct BodyRow {
 pub struct Totals {
     pub n_due: u64,
     pub n_ok: u64,
+    /// Good answers that came after the window.
+    pub n_late: u64,
     pub n_failed: u64,
     /// 503 with a retry hint.
     pub n_unavailable: u64,
@@ -216,11 +227,62 @@ pub struct Driver {
     pub cpu_seconds_per_100k: f64,
 }
 
+impl PlanSummary {
+    /// All of it in words, each under its name.
+    pub fn texts(&self) -> Vec<(&'static str, String)> {
+        // Whatever is planned differently makes a different load: nothing is left out.
+        let Self {
+            endpoint,
+            n_routers,
+            pace,
+            popularity,
+            n_targets,
+            cold_share,
+            n_warm,
+            bodies,
+            accept,
+            expects_echo,
+            duration_s,
+            seed,
+            answer_timeout_s,
+            max_in_flight,
+            is_signed,
+        } = self;
+        let yes_or_no = |it: bool| if it { "yes" } else { "no" }.to_owned();
+        let bodies: Vec<_> = bodies.iter().map(BodyRow::text).collect();
+        vec![
+            ("endpoint", endpoint.clone()),
+            ("number of routers", n_routers.to_string()),
+            ("pace", pace.clone()),
+            ("duration", format!("{duration_s} s")),
+            ("popularity", popularity.clone()),
+            ("number of models", n_targets.to_string()),
+            ("models asked by popularity", n_warm.to_string()),
+            ("share of cold invocations", cold_share.to_string()),
+            ("bodies", bodies.join(", ")),
+            ("accept", accept.clone().unwrap_or_else(|| "anything".to_owned())),
+            ("answers compared with bodies", yes_or_no(*expects_echo)),
+            ("at most in flight", max_in_flight.to_string()),
+            ("time-out", format!("{answer_timeout_s} s")),
+            ("signed", yes_or_no(*is_signed)),
+            ("seed", seed.to_string()),
+        ]
+    }
+}
+
+impl BodyRow {
+    fn text(&self) -> String {
+        let content_type = self.content_type.as_deref().unwrap_or("no type");
+        format!("{} ({} B, {content_type})", self.name, self.n_bytes)
+    }
+}
+
 impl Totals {
     /// Whether every invocation is in exactly one count.
     pub fn add_up(&self) -> bool {
         let ended = self.n_ok + self.n_failed + self.n_unavailable + self.n_not_sent;
         ended + self.n_abandoned == self.n_due
+            && self.n_late <= self.n_ok
             && self.n_hits + self.n_misses + self.n_unsaid == self.n_ok
     }
 

@@ -29,7 +29,7 @@ use tokio::{
     runtime,
     sync::{Notify, oneshot, watch},
     task::{LocalSet, yield_now},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// Invocations that are sent in a row before answers are looked at.
@@ -141,8 +141,6 @@ struct Run {
     n_in_flight: Cell<usize>,
     /// Tells that nothing is in flight any more.
     is_idle: Notify,
-    /// How long invocations fell due.
-    dealt: Cell<Duration>,
     is_interrupted: Cell<bool>,
 }
 
@@ -187,7 +185,6 @@ impl Run {
             n_begun: Cell::new(0),
             n_in_flight: Cell::new(0),
             is_idle: Notify::new(),
-            dealt: Cell::new(Duration::ZERO),
             is_interrupted: Cell::new(false),
             plan,
             requests,
@@ -208,6 +205,12 @@ impl Run {
         };
         let mut wishes = self.wishes.clone();
         let mut progresses = Progresses::new(progress);
+        let interrupted = async {
+            // Whoever wanted the result has gone, if it is an error.
+            let _ = wishes.wait_for(|wish| *wish >= Wish::End).await;
+            self.interrupt();
+            let _ = wishes.wait_for(|wish| *wish == Wish::Abandon).await;
+        };
         let publish = async {
             loop {
                 sleep(Progresses::EVERY).await;
@@ -216,11 +219,25 @@ impl Run {
         };
         tokio::select! {
             () = work => {}
-            // Whoever wanted the result has gone, if it is an error.
-            _ = wishes.wait_for(|wish| *wish == Wish::Abandon) => self.dealt_until_now(),
+            () = interrupted => {}
             () = publish => {}
         }
+        // The work may have seen it first, and ended.
+        if self.is_to_end() {
+            self.interrupt();
+        }
         self.publish(&mut progresses);
+    }
+
+    fn is_to_end(&self) -> bool {
+        *self.wishes.borrow() >= Wish::End
+    }
+
+    /// What is answered from now on is late.
+    fn interrupt(&self) {
+        if !self.is_interrupted.replace(true) {
+            self.recorder.borrow_mut().end_window(self.started.elapsed());
+        }
     }
 
     fn publish(&self, progresses: &mut Progresses) {
@@ -251,15 +268,12 @@ impl Run {
                     self.recorder.borrow_mut().add(&event);
                 }
             }
-            if arrivals != Arrivals::Trace {
-                tokio::time::sleep_until(self.started + self.plan.duration).await;
-            }
+            sleep_until(self.started + self.plan.duration).await;
         };
         tokio::select! {
             () = deal => {}
-            _ = wishes.wait_for(|wish| *wish >= Wish::End) => self.is_interrupted.set(true),
+            _ = wishes.wait_for(|wish| *wish >= Wish::End) => {}
         }
-        self.dealt_until_now();
     }
 
     /// Lets each of some clients ask when it has been answered.
@@ -272,17 +286,12 @@ impl Run {
             // One that panicked has said so.
             let _ = client.await;
         }
-        self.dealt_until_now();
     }
 
     async fn client(self: Rc<Self>, chooser: Rc<RefCell<Chooser>>) {
         loop {
             let due = self.started.elapsed();
-            if due >= self.plan.duration {
-                return;
-            }
-            if *self.wishes.borrow() >= Wish::End {
-                self.is_interrupted.set(true);
+            if due >= self.plan.duration || self.is_to_end() {
                 return;
             }
             let Some(choice) = chooser.borrow_mut().next() else { return };
@@ -290,12 +299,6 @@ impl Run {
             if !is_answered {
                 sleep(REFUSED_PAUSE).await;
             }
-        }
-    }
-
-    fn dealt_until_now(&self) {
-        if self.dealt.get().is_zero() {
-            self.dealt.set(self.started.elapsed().min(self.plan.duration));
         }
     }
 
@@ -329,7 +332,6 @@ impl Run {
         let facts = summary::Facts {
             started_at: self.started_at,
             elapsed: self.started.elapsed(),
-            dealt: self.dealt.get(),
             is_interrupted: self.is_interrupted.get(),
             routers: routers.collect(),
             cpu,

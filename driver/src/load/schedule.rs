@@ -55,7 +55,7 @@ impl Iterator for Schedule {
         #[expect(clippy::cast_precision_loss, reason = "2^53 invocations take years")]
         let due = match &mut self.arrivals {
             // Not a sum of intervals: roundings would add up.
-            Times::Even { rate } => Duration::from_secs_f64(n as f64 / *rate),
+            Times::Even { rate } => Duration::try_from_secs_f64(n as f64 / *rate).ok()?,
             Times::Poisson { rate, random, last } => {
                 let uniform: f64 = random.random();
                 *last -= (1.0 - uniform).ln() / *rate;
@@ -87,6 +87,16 @@ mod tests {
         assert_eq!(due, expected);
         let due = times(&plan(Duration::from_secs(10), 0), Arrivals::Even { rate: 12_345.0 });
         assert_eq!(due.len(), 123_450);
+    }
+
+    #[test]
+    fn rate_of_almost_nothing_is_one_invocation() {
+        for arrivals in [Arrivals::Even { rate: 1e-20 }, Arrivals::Even { rate: f64::MIN_POSITIVE }]
+        {
+            assert_eq!(times(&plan(Duration::from_secs(1), 0), arrivals), [Duration::ZERO]);
+        }
+        let poisson = Arrivals::Poisson { rate: f64::MIN_POSITIVE };
+        assert_eq!(times(&plan(Duration::from_secs(1), 0), poisson), []);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Puts a result together: what was kept, what was planned, and what the run itself was like.
 
 use super::{
-    plan::{Arrivals, Cold, Pace, Plan, Popularity},
+    plan::{Arrivals, Check, Cold, Pace, Plan, Popularity},
     record::Kept,
     result::{BodyRow, Driver, FORMAT, LoadResult, PlanSummary, RouterRow},
 };
@@ -14,8 +14,6 @@ pub(super) struct Facts {
     pub(super) started_at: SystemTime,
     /// Until the last invocation had ended.
     pub(super) elapsed: Duration,
-    /// Until nothing fell due any more.
-    pub(super) dealt: Duration,
     pub(super) is_interrupted: bool,
     pub(super) routers: Vec<RouterRow>,
     /// What the process took.
@@ -23,7 +21,8 @@ pub(super) struct Facts {
 }
 
 pub(super) fn result(plan: &Plan, kept: Kept, facts: Facts) -> LoadResult {
-    let seconds = facts.dealt.as_secs_f64();
+    // A run that ran out of invocations ended before its time.
+    let seconds = kept.window.min(facts.elapsed).as_secs_f64();
     let since_1970 = facts.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     LoadResult {
         format: FORMAT,
@@ -32,7 +31,8 @@ pub(super) fn result(plan: &Plan, kept: Kept, facts: Facts) -> LoadResult {
         plan: plan_summary(plan),
         seconds,
         is_interrupted: facts.is_interrupted,
-        rate: per(kept.totals.n_ok, seconds),
+        rate: per(kept.totals.n_ok - kept.totals.n_late, seconds),
+        n_left_out: n_left_out(plan, kept.totals.n_due),
         driver: driver(&facts, kept.totals.n_sent()),
         totals: kept.totals,
         latency: kept.latency,
@@ -61,6 +61,14 @@ fn driver(facts: &Facts, n_sent: u64) -> Driver {
     Driver { cpu_seconds, n_cores, core_share, machine_share, cpu_seconds_per_100k }
 }
 
+/// Entries of a trace with times, each of which is asked once.
+fn n_left_out(plan: &Plan, n_due: u64) -> u64 {
+    match &plan.popularity {
+        Popularity::Trace(trace) if trace.has_times() => (trace.len() as u64).saturating_sub(n_due),
+        Popularity::Trace(_) | Popularity::Uniform | Popularity::Zipf { .. } => 0,
+    }
+}
+
 fn plan_summary(plan: &Plan) -> PlanSummary {
     let body = |body: &super::plan::Input| BodyRow {
         name: body.name.clone(),
@@ -69,11 +77,15 @@ fn plan_summary(plan: &Plan) -> PlanSummary {
     };
     PlanSummary {
         endpoint: plan.endpoint.to_string(),
+        n_routers: plan.routers.len(),
         pace: pace(plan.pace),
         popularity: popularity(&plan.popularity),
         n_targets: plan.targets.len(),
         cold_share: plan.cold.map_or(0.0, |Cold { share, .. }| share),
+        n_warm: plan.cold.map_or(plan.targets.len(), |Cold { n_warm, .. }| n_warm),
         bodies: plan.bodies.iter().map(body).collect(),
+        accept: plan.accept.clone(),
+        expects_echo: plan.check == Check::Echo,
         duration_s: plan.duration.as_secs_f64(),
         seed: plan.seed,
         answer_timeout_s: plan.answer_timeout.as_secs_f64(),

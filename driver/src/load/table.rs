@@ -36,14 +36,33 @@ fn write_head(text: &mut String, result: &LoadResult) -> std::fmt::Result {
     )?;
     writeln!(
         text,
-        "  {:<12}{} due, {} ok: {} /s",
+        "  {:<12}{} due, {} ok: {} /s{}",
         "invocations",
         thousands(totals.n_due),
         thousands(totals.n_ok),
         thousands(rounded(result.rate)),
+        late(totals),
     )?;
     let bad = bad(totals);
-    if bad.is_empty() { Ok(()) } else { writeln!(text, "  {:<12}{bad}", "") }
+    if !bad.is_empty() {
+        writeln!(text, "  {:<12}{bad}", "")?;
+    }
+    left_out(result).map_or(Ok(()), |left_out| writeln!(text, "  {:<12}{left_out}", "trace"))
+}
+
+/// What of the good answers is not in the rate, in words.
+pub(super) fn late(totals: &Totals) -> String {
+    match totals.n_late {
+        0 => String::new(),
+        n => format!("; {} came later", thousands(n)),
+    }
+}
+
+/// What of a trace was not asked, in words.
+pub(super) fn left_out(result: &LoadResult) -> Option<String> {
+    let n = result.n_left_out;
+    let words = || format!("{} of its entries were left out: the run ended before", thousands(n));
+    (n > 0).then(words)
 }
 
 /// What was not answered well, in words.

@@ -86,6 +86,12 @@ impl Trace {
         self.order.get(entry).copied()
     }
 
+    /// How long it is, in whole seconds: its last entry is due before. `None` if it has no times.
+    pub fn duration(&self) -> Option<Duration> {
+        let last = Duration::from_micros(*self.offsets.last()?);
+        Some(Duration::from_secs(last.as_secs() + 1))
+    }
+
     /// When an entry is due.
     pub fn offset(&self, entry: usize) -> Option<Duration> {
         self.offsets.get(entry).copied().map(Duration::from_micros)
@@ -181,6 +187,9 @@ mod tests {
         assert_eq!(targets[2].as_str(), "a b");
         assert_eq!(trace.offset(1), Some(Duration::from_micros(12_500)));
         assert_eq!(trace.offset(3), None);
+        assert_eq!(trace.duration(), Some(Duration::from_secs(1)));
+        let (trace, _) = read("0 a\n2000 a\n").unwrap();
+        assert_eq!(trace.duration(), Some(Duration::from_secs(3)));
     }
 
     #[test]

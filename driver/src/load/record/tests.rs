@@ -53,6 +53,34 @@ fn late_answer_counts_where_it_was_due_and_where_it_came() {
 }
 
 #[test]
+fn late_answers_of_a_run_of_all_slots_do_not_pile_up_in_its_last_one() {
+    let plan = Plan { duration: Duration::from_secs(60), ..plan(1) };
+    let took = [2_000, 30_000, 70_000];
+    let events = took.map(|took_ms| event(0, 59_950, took_ms, ok("a", Cache::Hit)));
+    let kept = kept(&plan, &events);
+    let slots = &kept.timeline.slots;
+    let answered: Vec<_> = (0..slots.len()).filter(|idx| slots[*idx].n_answered > 0).collect();
+    assert_eq!(answered, [619, 899, 1_299]);
+    assert!(slots.iter().all(|slot| slot.n_answered <= 1));
+    assert_eq!((slots[599].n_due, slots.len()), (3, 1_300));
+}
+
+#[test]
+fn answer_after_the_window_is_good_and_late() {
+    let plan = plan(1);
+    let mut recorder = Recorder::new(&plan);
+    recorder.add(&event(0, 9_000, 1_000, ok("a", Cache::Hit)));
+    recorder.add(&event(0, 9_000, 1_001, ok("a", Cache::Hit)));
+    assert_eq!((recorder.totals.n_ok, recorder.totals.n_late), (2, 1));
+    recorder.end_window(Duration::from_secs(5));
+    recorder.add(&event(0, 4_000, 1_001, ok("a", Cache::Hit)));
+    recorder.end_window(Duration::from_secs(6));
+    recorder.add(&event(0, 4_000, 1_001, ok("a", Cache::Hit)));
+    assert_eq!((recorder.totals.n_ok, recorder.totals.n_late), (4, 3));
+    assert_eq!(recorder.kept(&plan).window, Duration::from_secs(5));
+}
+
+#[test]
 fn failures_are_kept_by_kind_with_their_first_and_last_time() {
     let events = [
         event(0, 2_000, 1, failed("500", FailureClass::Failed)),

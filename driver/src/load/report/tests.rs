@@ -95,6 +95,7 @@ fn figures() -> LoadResult {
         is_interrupted: false,
         totals,
         rate: 90.0,
+        n_left_out: 0,
         latency: latency(90),
         latency_hits: latency(80),
         latency_misses: latency(10),
@@ -123,10 +124,14 @@ fn figures() -> LoadResult {
 fn plan() -> PlanSummary {
     PlanSummary {
         endpoint: "demo".to_owned(),
+        n_routers: 1,
         pace: "closed loop, 8 clients".to_owned(),
         popularity: "uniform".to_owned(),
         n_targets: 1,
         cold_share: 0.0,
+        n_warm: 1,
+        accept: None,
+        expects_echo: false,
         bodies: vec![BodyRow { name: "cat.jpg".to_owned(), n_bytes: 9, content_type: None }],
         duration_s: 1.0,
         seed: 1,

@@ -1,5 +1,9 @@
 use super::*;
-use crate::load::{outcome::FailureClass, plan::Input};
+use crate::load::{
+    outcome::FailureClass,
+    plan::{Input, Popularity},
+    trace::Trace,
+};
 use bytes::Bytes;
 use shared::id::TargetModel;
 use std::{
@@ -9,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::JoinSet,
 };
 
@@ -19,6 +24,8 @@ enum Answer {
     Unavailable,
     /// Close the connection without a word.
     Close,
+    /// Echo, once the test lets it.
+    Held,
     /// For ever.
     Silence,
 }
@@ -27,6 +34,8 @@ enum Answer {
 struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// So many held answers may go.
+    gate: Arc<Semaphore>,
     _connections: JoinSet<()>,
 }
 
@@ -36,14 +45,15 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let mut connections = JoinSet::new();
-        let notes = Arc::clone(&asked);
+        let gate = Arc::new(Semaphore::new(0));
+        let (notes, permits) = (Arc::clone(&asked), Arc::clone(&gate));
         connections.spawn(async move {
             let mut served = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                served.spawn(serve(stream, answer, Arc::clone(&notes)));
+                served.spawn(serve(stream, answer, Arc::clone(&notes), Arc::clone(&permits)));
             }
         });
-        Self { address, asked, _connections: connections }
+        Self { address, asked, gate, _connections: connections }
     }
 
     fn url(&self) -> String {
@@ -55,12 +65,22 @@ impl Server {
     }
 }
 
-async fn serve(stream: TcpStream, answer: Answer, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    stream: TcpStream,
+    answer: Answer,
+    asked: Arc<Mutex<Vec<String>>>,
+    gate: Arc<Semaphore>,
+) {
     let mut stream = BufReader::new(stream);
     while let Some((target, body)) = request(&mut stream).await {
         asked.lock().unwrap().push(target);
+        if answer == Answer::Held {
+            gate.acquire().await.unwrap().forget();
+        }
         let (status, headers) = match answer {
-            Answer::Echo => ("200 OK", "x-manifold-cache: hit\r\nx-manifold-instance: w\r\n"),
+            Answer::Echo | Answer::Held => {
+                ("200 OK", "x-manifold-cache: hit\r\nx-manifold-instance: w\r\n")
+            }
             Answer::Unavailable => {
                 ("503 No", "x-amzn-errortype: ServiceUnavailable\r\nx-amz-retry-after: 5\r\n")
             }
@@ -118,6 +138,34 @@ async fn open_loop_sends_what_is_due_and_counts_every_answer() {
     assert_eq!(result.instances[0].instance, "w");
     assert!(!result.is_interrupted && (result.seconds - 0.3).abs() < 1e-9, "{}", result.seconds);
     assert_eq!(result.routers[0].n_sent, 150);
+}
+
+#[tokio::test]
+async fn answers_that_come_after_the_window_do_not_raise_the_rate() {
+    for (pace, n) in [(even(100.0, 64), 30), (Pace::Closed { concurrency: 3 }, 3)] {
+        let server = Server::start(Answer::Held).await;
+        let mut load = Load::start(plan(&server.url(), pace)).unwrap();
+        let mut news = load.watch();
+        let is_over = |progress: &Progress| progress.elapsed > Duration::from_millis(300);
+        news.wait_for(is_over).await.unwrap();
+        server.gate.add_permits(n);
+        let result = load.result().await.unwrap();
+        let totals = result.totals;
+        assert_eq!((totals.n_ok, totals.n_late), (n as u64, n as u64), "{pace:?}");
+        assert!(result.rate.abs() < 1e-9 && (result.seconds - 0.3).abs() < 1e-9, "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn trace_that_is_cut_tells_what_was_left_out() {
+    let server = Server::start(Answer::Echo).await;
+    let (trace, targets) = Trace::read("0 a\n10 b\n299 a\n300 a\n900000 b\n".as_bytes()).unwrap();
+    let pace = Pace::Open { arrivals: Arrivals::Trace, max_in_flight: 64 };
+    let popularity = Popularity::Trace(trace.into());
+    let plan = Plan { popularity, targets: targets.into(), ..plan(&server.url(), pace) };
+    let result = run(plan).await.unwrap();
+    assert_eq!((result.totals.n_ok, result.n_left_out), (3, 2), "{result:?}");
+    assert!((result.seconds - 0.3).abs() < 1e-9);
 }
 
 #[tokio::test]
@@ -202,17 +250,21 @@ async fn unavailable_is_counted_apart() {
 
 #[tokio::test]
 async fn run_that_is_ended_early_has_what_it_has() {
-    let server = Server::start(Answer::Silence).await;
-    let plan = Plan { duration: Duration::from_mins(1), ..plan(&server.url(), even(100.0, 64)) };
-    let mut load = Load::start(plan).unwrap();
-    let mut news = load.watch();
-    news.wait_for(|progress| progress.n_in_flight >= 5).await.unwrap();
-    load.end();
-    load.abandon();
-    let result = load.result().await.unwrap();
-    let totals = result.totals;
-    assert!(totals.n_abandoned >= 5 && totals.n_abandoned == totals.n_due, "{totals:?}");
-    assert!(result.seconds < 60.0 && totals.add_up());
+    // In a closed loop no client comes round to see it.
+    for pace in [even(100.0, 64), Pace::Closed { concurrency: 5 }] {
+        let server = Server::start(Answer::Silence).await;
+        let plan = Plan { duration: Duration::from_mins(1), ..plan(&server.url(), pace) };
+        let mut load = Load::start(plan).unwrap();
+        let mut news = load.watch();
+        news.wait_for(|progress| progress.n_in_flight >= 5).await.unwrap();
+        load.end();
+        load.abandon();
+        let result = load.result().await.unwrap();
+        let totals = result.totals;
+        assert!(totals.n_abandoned >= 5 && totals.n_abandoned == totals.n_due, "{totals:?}");
+        assert!(result.seconds < 60.0 && totals.add_up());
+        assert!(result.is_interrupted, "{pace:?}");
+    }
 }
 
 #[tokio::test]
