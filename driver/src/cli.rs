@@ -209,10 +209,51 @@ fn n_workers(text: &str) -> Result<usize, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
 
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn documented_flags_exist_and_no_flag_is_undocumented() {
+        let page = include_str!("../../docs/configuration.md");
+        let cli = Cli::command();
+        let mut undocumented = names(&cli, "");
+        // It hands its flags on, and says so.
+        undocumented.retain(|name| *name != "zoo");
+        let sections = page.split("\n## ").filter_map(|it| it.split_once('\n'));
+        for (heading, table) in sections.filter(|(heading, _)| heading.contains("(`manifold ")) {
+            let commands = heading.split("`manifold ").skip(1);
+            let commands: Vec<_> = commands.filter_map(|it| it.split(" --help`").next()).collect();
+            let existing: BTreeSet<_> = commands.iter().flat_map(|it| flags(&cli, it)).collect();
+            let rows =
+                table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+            let in_rows = rows.flat_map(|row| row.split("`--").skip(1));
+            let documented = in_rows.filter_map(|rest| rest.split('`').next()).map(str::to_owned);
+            assert_eq!(documented.collect::<BTreeSet<_>>(), existing, "{heading}");
+            undocumented.retain(|name| !commands.contains(&&**name));
+        }
+        assert_eq!(undocumented, Vec::<String>::new());
+    }
+
+    /// Every command, with those of commands: `load compare`.
+    fn names(command: &clap::Command, prefix: &str) -> Vec<String> {
+        let named = |it: &clap::Command| {
+            let name = format!("{prefix}{}", it.get_name());
+            let of_name = names(it, &format!("{name} "));
+            [vec![name], of_name].concat()
+        };
+        command.get_subcommands().flat_map(named).collect()
+    }
+
+    /// The flags of a command that `--help` shows.
+    fn flags(cli: &clap::Command, name: &str) -> Vec<String> {
+        let found = name.split(' ').try_fold(cli, |command, word| command.find_subcommand(word));
+        let found = found.unwrap_or_else(|| panic!("there is no command `{name}`"));
+        let shown = found.get_arguments().filter(|it| !it.is_hide_set());
+        shown.filter_map(clap::Arg::get_long).map(str::to_owned).collect()
     }
 
     #[test]
