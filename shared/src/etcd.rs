@@ -10,6 +10,8 @@
 //!   is tried again is tried with jitter and less and less often.
 //! - One host is talked to at a time; when it fails, the next one is. Files of keys, certificates and
 //!   passwords are read whenever a connection is made, so that a changed one is noticed.
+//! - Whoever needs a connection waits for the same attempt; after every host failed, all are told so
+//!   for [`RETRY`]'s first delay before there is another.
 //! - Nothing that etcd says can panic.
 
 pub mod address;
@@ -18,6 +20,8 @@ pub mod keys;
 pub mod members;
 pub mod registration;
 pub mod directory;
+pub mod outage;
+mod connection;
 mod convert;
 
 pub use access::{Access, AccessError};
@@ -25,9 +29,10 @@ pub use address::{ClusterAddress, InvalidClusterAddress};
 pub use convert::{Entry, Guard, Listing, Operation, Page, Transacted, Transaction};
 
 use crate::backoff::Backoff;
-use etcd_client::{Client, ConnectOptions, Error, GetOptions};
+use connection::{Connection, Link};
+use etcd_client::{Client, Error, GetOptions};
 use std::{error, fmt, sync::Arc, time::Duration};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::time::timeout;
 
 /// How long one call to one host may take. A healthy etcd answers in milliseconds, one that elects a
 /// leader in a second or two: who waits for it tries again.
@@ -48,16 +53,7 @@ const PAGE: i64 = 128;
 #[derive(Clone)]
 pub struct Etcd {
     access: Arc<Access>,
-    connection: Arc<Mutex<Connection>>,
-}
-
-#[derive(Default)]
-struct Connection {
-    client: Option<Client>,
-    /// Counts the connections, so that only who used this one gives it up.
-    number: u64,
-    /// Which host is talked to.
-    host_idx: usize,
+    connection: Arc<Connection>,
 }
 
 /// Why etcd did not do what it was asked to.
@@ -95,9 +91,11 @@ impl fmt::Debug for Etcd {
 impl Etcd {
     /// Connects when it is first asked for something.
     pub fn new(access: Access) -> Self {
-        Self { access: Arc::new(access), connection: Arc::default() }
+        let access = Arc::new(access);
+        Self { connection: Arc::new(Connection::new(Arc::clone(&access))), access }
     }
 
+    /// Returns where the cluster is, and under which prefix our keys lie.
     pub fn address(&self) -> &ClusterAddress {
         &self.access.address
     }
@@ -127,7 +125,9 @@ impl Etcd {
                 listing.n_in_all = got.n_in_all;
             }
             let is_last = !got.has_more || got.entries.is_empty();
-            listing.entries.extend(got.entries);
+            let n_wanted = page.max_entries.map_or(usize::MAX, |max| max - listing.entries.len());
+            listing.entries.extend(got.entries.into_iter().take(n_wanted));
+            let is_last = is_last || page.max_entries == Some(listing.entries.len());
             match listing.entries.last() {
                 Some(last) if !is_last => from = [last.key.as_bytes(), b"\0"].concat(),
                 _ => return Ok(listing),
@@ -201,58 +201,15 @@ impl Etcd {
         &self,
         work: impl FnOnce(Client) -> F,
     ) -> Result<T, EtcdError> {
-        let (client, number, host) = self.connected().await?;
+        let Link { client, number, host } = self.connection.link().await?;
         let failed = match timeout(CALL_PATIENCE, work(client)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => convert::error(host, error),
             Err(_) => EtcdError::Unreachable(host, None),
         };
         if !matches!(failed, EtcdError::Rejected(..)) {
-            self.give_up(number).await;
+            self.connection.give_up(number);
         }
         Err(failed)
-    }
-
-    async fn connected(&self) -> Result<(Client, u64, String), EtcdError> {
-        let mut connection = self.connection.lock().await;
-        let hosts = &self.access.address.hosts;
-        let host = hosts[connection.host_idx % hosts.len()].clone();
-        if let Some(client) = &connection.client {
-            return Ok((client.clone(), connection.number, host));
-        }
-        let options = self.access.read().await?.connect_timeout(CALL_PATIENCE);
-        let url = self.access.address.url(&host);
-        match timeout(CALL_PATIENCE, Client::connect([url], Some(options))).await {
-            Ok(Ok(client)) => {
-                connection.client = Some(client.clone());
-                connection.number += 1;
-                Ok((client, connection.number, host))
-            }
-            failed => {
-                connection.host_idx += 1;
-                Err(match failed {
-                    Ok(Err(error)) => convert::error(host, error),
-                    _ => EtcdError::Unreachable(host, None),
-                })
-            }
-        }
-    }
-
-    async fn give_up(&self, number: u64) {
-        let mut connection = self.connection.lock().await;
-        if connection.number == number && connection.client.take().is_some() {
-            connection.host_idx += 1;
-        }
-    }
-}
-
-trait BoundedConnect {
-    fn connect_timeout(self, patience: Duration) -> Self;
-}
-
-impl BoundedConnect for ConnectOptions {
-    fn connect_timeout(self, patience: Duration) -> Self {
-        // A member that has lost the others must say so, instead of showing what it last knew.
-        self.with_connect_timeout(patience).with_require_leader(true).with_auto_token_refresh(true)
     }
 }

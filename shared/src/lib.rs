@@ -14,5 +14,6 @@ pub mod own_address;
 pub mod private_file;
 pub mod reload;
 pub mod shutdown;
+pub mod task;
 pub mod telemetry;
 pub mod token;

@@ -27,6 +27,8 @@ pub struct Page {
     pub changed_since: i64,
     /// As it was at this revision; 0: now.
     pub revision: i64,
+    /// No more than these, the first ones; `None`: all.
+    pub max_entries: Option<usize>,
 }
 
 /// What lies below a prefix.

@@ -7,13 +7,12 @@
 //! - A watch that is silent is asked for its progress each second; one that does not answer for three
 //!   is given up, so that a stopped etcd is noticed although its connections are open.
 
-use super::{CALL_PATIENCE, Entry, Etcd, EtcdError, Page, RETRY, convert};
-use crate::telemetry::Chain;
+use super::{CALL_PATIENCE, Entry, Etcd, EtcdError, Page, RETRY, convert, outage::Outage};
+use crate::{task::Task, telemetry::Chain};
 use etcd_client::{WatchOptions, WatchStream};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 use tracing::{info, warn};
@@ -24,15 +23,18 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// Unanswered questions after which it is not.
 const MAX_UNANSWERED: u32 = 2;
 
-/// Entries that are known at most: instances, routers and claims of the largest cluster. Who writes
+/// Entries that are known at most: more than the largest cluster has instances or routers. Who writes
 /// more below our prefix shall not fill our memory.
 const MAX_ENTRIES: usize = 100_000;
+
+/// So many must have gone before it is looked for those that had no room: not for each that goes.
+const ROOM: usize = MAX_ENTRIES / 64;
 
 /// Follows a prefix. Dropped, it follows no more.
 #[derive(Debug)]
 pub struct Directory {
     views: watch::Receiver<View>,
-    task: JoinHandle<()>,
+    _task: Task,
 }
 
 /// What lies below a prefix, as far as is known.
@@ -47,10 +49,10 @@ pub struct View {
 }
 
 impl Directory {
+    /// Begins to follow a prefix, and goes on over every interruption.
     pub fn start(etcd: Etcd, prefix: String) -> Self {
         let (publish, views) = watch::channel(View::default());
-        let task = tokio::spawn(follow(etcd, prefix, publish));
-        Self { views, task }
+        Self { views, _task: Task::spawn(follow(etcd, prefix, publish)) }
     }
 
     /// Returns the view, and what tells of its changes.
@@ -59,73 +61,90 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 async fn follow(etcd: Etcd, prefix: String, publish: watch::Sender<View>) {
     let mut n_failed = 0;
-    let mut is_known = None;
+    let mut outage = Outage::default();
     loop {
-        let failed = follow_once(&etcd, &prefix, &publish, &mut n_failed).await;
+        let mut followed = Followed::default();
+        let failed = followed.follow(&etcd, &prefix, &publish).await;
+        if followed.is_listed {
+            (n_failed, outage) = (0, Outage::default());
+        }
         publish.send_if_modified(|view| std::mem::replace(&mut view.is_current, false));
         let reason = match &failed {
             Ok(()) => "the watch ended".to_owned(),
             Err(error) => Chain(error).to_string(),
         };
-        // News, not every attempt: an outage may last for hours.
-        if n_failed == 0 || is_known.as_ref() != Some(&reason) {
+        if outage.is_news(&reason) {
             warn!(prefix, reason, "etcd cannot be watched; the last view stays");
         }
-        is_known = Some(reason);
         sleep(RETRY.delay(n_failed)).await;
         n_failed = n_failed.saturating_add(1);
     }
 }
 
-/// Lists and watches until that fails.
-async fn follow_once(
-    etcd: &Etcd,
-    prefix: &str,
-    publish: &watch::Sender<View>,
-    n_failed: &mut u32,
-) -> Result<(), EtcdError> {
-    let listing = etcd.list(prefix, Page::default()).await?;
-    let from = listing.revision + 1;
-    let named = listing.entries.into_iter().take(MAX_ENTRIES).map(|it| (name(&it, prefix), it));
-    let mut entries: BTreeMap<String, Entry> = named.collect();
-    let options = WatchOptions::new().with_prefix().with_start_revision(from);
-    let key = prefix.to_owned();
-    let mut stream = etcd
-        .call(move |mut client| async move {
-            // Without it, changes between the end of one answer and the next could be lost.
-            client.watch(key, Some(options.with_progress_notify())).await
-        })
-        .await?;
-    publish.send_replace(View {
-        entries: Arc::new(entries.clone()),
-        is_current: true,
-        is_known: true,
-    });
-    info!(prefix, n_entries = entries.len(), "watching etcd");
-    *n_failed = 0;
-    while let Some(changes) = next(etcd, &mut stream).await? {
-        if changes.is_empty() {
-            continue;
+/// What one listing and the watch after it have shown.
+#[derive(Debug, Default)]
+struct Followed {
+    is_listed: bool,
+    entries: BTreeMap<String, Entry>,
+    /// Whether there is more than there is room for.
+    is_cut: bool,
+}
+
+impl Followed {
+    /// Lists and watches until that fails, or until all that is there has room at last.
+    async fn follow(
+        &mut self,
+        etcd: &Etcd,
+        prefix: &str,
+        publish: &watch::Sender<View>,
+    ) -> Result<(), EtcdError> {
+        let page = Page { max_entries: Some(MAX_ENTRIES), ..Page::default() };
+        let listing = etcd.list(prefix, page).await?;
+        let from = listing.revision + 1;
+        self.is_cut = listing.n_in_all > listing.entries.len();
+        self.entries = listing.entries.into_iter().map(|it| (name(&it, prefix), it)).collect();
+        let options = WatchOptions::new().with_prefix().with_start_revision(from);
+        let key = prefix.to_owned();
+        let mut stream = etcd
+            .call(move |mut client| async move {
+                // Without it, changes between the end of one answer and the next could be lost.
+                client.watch(key, Some(options.with_progress_notify())).await
+            })
+            .await?;
+        let entries = Arc::new(self.entries.clone());
+        publish.send_replace(View { entries, is_current: true, is_known: true });
+        info!(prefix, n_entries = self.entries.len(), "watching etcd");
+        if self.is_cut {
+            warn!(prefix, n_in_all = listing.n_in_all, "more in etcd than is looked at");
         }
+        self.is_listed = true;
+        while let Some(changes) = next(etcd, &mut stream).await? {
+            if changes.is_empty() {
+                continue;
+            }
+            self.take(changes, prefix);
+            publish.send_modify(|view| view.entries = Arc::new(self.entries.clone()));
+            if self.is_cut && self.entries.len() + ROOM <= MAX_ENTRIES {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, changes: Vec<(Entry, bool)>, prefix: &str) {
         for (entry, is_there) in changes {
             let name = name(&entry, prefix);
             if !is_there {
-                entries.remove(&name);
-            } else if entries.len() < MAX_ENTRIES || entries.contains_key(&name) {
-                entries.insert(name, entry);
+                self.entries.remove(&name);
+            } else if self.entries.len() < MAX_ENTRIES || self.entries.contains_key(&name) {
+                self.entries.insert(name, entry);
+            } else {
+                self.is_cut = true;
             }
         }
-        publish.send_modify(|view| view.entries = Arc::new(entries.clone()));
     }
-    Ok(())
 }
 
 fn name(entry: &Entry, prefix: &str) -> String {

@@ -6,7 +6,7 @@ use crate::{
     id::{FleetId, InstanceId},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 use tracing::warn;
 
 /// A worker: what of its heartbeat does not change by the second.
@@ -72,6 +72,36 @@ impl RouterRecord {
     }
 }
 
+/// Reads what many say of themselves again and again, and tells once of what is not understood.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// By their keys, when they were written.
+    not_understood: BTreeMap<String, i64>,
+}
+
+impl Reader {
+    /// Returns all that is of a version that is known here.
+    pub fn read<'a, T: DeserializeOwned>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Entry>,
+    ) -> Vec<T> {
+        let before = std::mem::take(&mut self.not_understood);
+        let mut read = Vec::new();
+        for entry in entries {
+            match serde_json::from_slice(&entry.value) {
+                Ok(it) => read.push(it),
+                Err(error) => {
+                    if before.get(&entry.key) != Some(&entry.modified) {
+                        warn!(key = entry.key, %error, "not understood in etcd");
+                    }
+                    self.not_understood.insert(entry.key.clone(), entry.modified);
+                }
+            }
+        }
+        read
+    }
+}
+
 /// Reads what somebody says of itself; `None`: it is of no version that is known here.
 pub fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     serde_json::from_slice(&entry.value)
@@ -98,5 +128,23 @@ mod tests {
         let read: Registered = decode(&entry(registered.encode())).unwrap();
         assert_eq!(Registered::of(&read.to_heartbeat()), registered);
         assert_eq!(decode::<Registered>(&entry(b"{}".to_vec())), None);
+    }
+    #[test]
+    fn what_is_not_understood_keeps_no_other_from_being_read() {
+        let entry = |key: &str, value: &[u8]| Entry {
+            key: key.to_owned(),
+            value: value.to_vec(),
+            modified: 1,
+            lease: 0,
+        };
+        let record = RouterRecord { url: "http://a:1".to_owned() };
+        let entries = [entry("a", b"{}"), entry("b", &record.encode())];
+        let mut reader = Reader::default();
+        for _ in 0..2 {
+            assert_eq!(reader.read::<RouterRecord>(entries.iter()), std::slice::from_ref(&record));
+        }
+        assert_eq!(reader.not_understood.len(), 1);
+        assert_eq!(reader.read::<RouterRecord>([].iter()), []);
+        assert_eq!(reader.not_understood.len(), 0, "what is gone is forgotten");
     }
 }

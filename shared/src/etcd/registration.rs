@@ -2,22 +2,25 @@
 //!
 //! # Invariants
 //!
-//! - The lease is renewed three times in its length. One that is lost, with everything else that etcd
-//!   knew or alone, is asked for anew and the entry put there again: so a wiped etcd heals.
+//! - The lease is renewed three times in its length, however often the value changes, and tried again
+//!   after a failure for as long as it takes: an etcd that was away may still know it, and whatever lies
+//!   under it. Only when etcd says that it is gone, with everything else or alone, another is asked for
+//!   and the entry put there again: so a wiped etcd heals.
 //! - News of the value are written at once. Dropping the registration lets the lease run out; whoever
 //!   leaves in order calls [`Registration::end`].
 
-use super::{Etcd, EtcdError, Operation, RETRY, Transaction};
+use super::{Etcd, EtcdError, Operation, RETRY, Transaction, outage::Outage};
 use crate::telemetry::Chain;
 use std::{pin::pin, time::Duration};
 use tokio::{
     sync::{oneshot, watch},
     task::{AbortHandle, JoinHandle},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
-/// Renewals in the length of a lease: two may be lost.
+/// Renewals in the length of a lease. Two that fail at once may be lost, and one that etcd does not
+/// answer: that takes [`CALL_PATIENCE`](super::CALL_PATIENCE), a third of the shortest lease.
 const RENEWALS: u32 = 3;
 
 /// How long leaving may take: etcd may be away, and then the lease ends by itself.
@@ -55,6 +58,11 @@ impl Registration {
         self.lease.clone()
     }
 
+    /// Whether the entry is still kept. Nothing but a panic ends that.
+    pub fn is_alive(&self) -> bool {
+        !self.abort.is_finished()
+    }
+
     /// Removes the entry, if etcd can be asked.
     pub async fn end(mut self) {
         if let (Some(stop), Some(task)) = (self.stop.take(), self.task.take()) {
@@ -79,9 +87,16 @@ async fn keep(
 ) {
     let mut stop = pin!(stop);
     let mut n_failed = 0;
-    let mut is_known = None;
+    let mut outage = Outage::default();
     loop {
-        let keeping = keep_once(&etcd, &mut kept, &leases, &mut n_failed);
+        let keeping = async {
+            let lease = register(&etcd, &mut kept).await?;
+            leases.send_replace(Some(lease));
+            info!(key = kept.key, "registered in etcd");
+            (n_failed, outage) = (0, Outage::default());
+            hold(&etcd, &mut kept, lease, &mut outage).await;
+            Ok::<_, EtcdError>(())
+        };
         let ended = tokio::select! {
             // Also when the registration was dropped.
             _ = &mut stop => {
@@ -97,11 +112,9 @@ async fn keep(
         leases.send_replace(None);
         let reason =
             ended.map_or_else(|error| Chain(&error).to_string(), |()| "lease lost".to_owned());
-        // News, not every attempt: an outage may last for hours.
-        if n_failed == 0 || is_known != Some(reason.clone()) {
-            warn!(key = kept.key, reason, "registration in etcd lost; trying again");
+        if outage.is_news(&reason) {
+            warn!(key = kept.key, reason, "not registered in etcd; trying again");
         }
-        is_known = Some(reason);
         tokio::select! {
             _ = &mut stop => return,
             () = sleep(RETRY.delay(n_failed)) => n_failed = n_failed.saturating_add(1),
@@ -109,41 +122,58 @@ async fn keep(
     }
 }
 
-/// Registers, and returns once the lease is lost or cannot be renewed.
-async fn keep_once(
-    etcd: &Etcd,
-    kept: &mut Kept,
-    leases: &watch::Sender<Option<i64>>,
-    n_failed: &mut u32,
-) -> Result<(), EtcdError> {
+/// Puts the entry there under a new lease, once there is something to say.
+async fn register(etcd: &Etcd, kept: &mut Kept) -> Result<i64, EtcdError> {
     if kept.value.wait_for(|value| !value.is_empty()).await.is_err() {
         // Nobody will ever say what to keep.
         std::future::pending::<()>().await;
     }
     let lease = etcd.grant(kept.ttl).await?;
     put(etcd, kept, lease).await?;
-    leases.send_replace(Some(lease));
-    info!(key = kept.key, "registered in etcd");
-    *n_failed = 0;
-    // One call that fails is no lease that is lost: there is time for another.
-    let mut n_missed = 0;
+    Ok(lease)
+}
+
+/// Keeps the entry under its lease, and returns once etcd says that the lease is gone.
+async fn hold(etcd: &Etcd, kept: &mut Kept, lease: i64, outage: &mut Outage) {
+    let mut due = Instant::now() + kept.ttl / RENEWALS;
+    let (mut n_failed, mut is_told) = (0, true);
     loop {
-        let is_news = tokio::select! {
-            // Who said what to keep may have gone; it is kept all the same.
-            Ok(()) = kept.value.changed() => true,
-            () = sleep(kept.ttl / RENEWALS) => false,
+        tokio::select! {
+            // While etcd fails, news wait with the renewal. Who said what to keep may have gone; it is
+            // kept all the same.
+            Ok(()) = kept.value.changed(), if n_failed == 0 => is_told = false,
+            () = sleep_until(due) => {}
+        }
+        is_told &= !kept.value.has_changed().unwrap_or(false);
+        let began = Instant::now();
+        let is_due = began >= due;
+        let kept_on = async {
+            if is_due && !etcd.renew(lease).await? {
+                return Ok(false);
+            }
+            if !is_told {
+                put(etcd, kept, lease).await?;
+                is_told = true;
+            }
+            Ok::<_, EtcdError>(true)
         };
-        let renewed = if is_news {
-            put(etcd, kept, lease).await.map(|()| true)
-        } else {
-            etcd.renew(lease).await
-        };
-        match renewed {
-            Ok(true) => n_missed = 0,
-            Ok(false) => return Ok(()),
-            Err(error) if error.is_definite() => return Err(error),
-            Err(error) if n_missed + 1 >= RENEWALS => return Err(error),
-            Err(_) => n_missed += 1,
+        match kept_on.await {
+            Ok(false) => return,
+            Ok(true) => {
+                if outage.is_over() {
+                    info!(key = kept.key, "registration in etcd renewed again");
+                }
+                n_failed = 0;
+                due = if is_due { began + kept.ttl / RENEWALS } else { due };
+            }
+            Err(error) => {
+                let reason = Chain(&error).to_string();
+                if outage.is_news(&reason) {
+                    warn!(key = kept.key, reason, "registration in etcd not renewed; trying again");
+                }
+                due = Instant::now() + RETRY.delay(n_failed);
+                n_failed = n_failed.saturating_add(1);
+            }
         }
     }
 }
