@@ -4,7 +4,8 @@
 //!
 //! - A job is in the records before its client hears of it, and leaves them after its outcome is in
 //!   S3: each is done at least once, also over a kill.
-//! - At most so many jobs are there as the queue holds, and at most so many run as may.
+//! - No more jobs are accepted or taken over than the queue has places; only those that a former life
+//!   left may be more. At most so many run as may.
 //!
 //! With several routers any of them may finish a job: see [`sharing`].
 //!
@@ -19,7 +20,12 @@ pub mod runner;
 pub mod schedule;
 pub mod sharing;
 
-use self::{delivery::Delivery, job::Job, log::JobLog, sharing::ROUND};
+use self::{
+    delivery::Delivery,
+    job::Job,
+    log::JobLog,
+    sharing::{ROUND, Taken},
+};
 use crate::records::RecordsError;
 use shared::telemetry::Chain;
 use std::{collections::VecDeque, sync::Arc};
@@ -54,7 +60,7 @@ pub struct Accepted {
     pub n_put_off: u32,
     /// What is to be written, once that is known: then the model is not invoked again.
     pub delivery: Option<Delivery>,
-    /// Its place in the queue; jobs from before a restart may be more than there are places.
+    /// Its place in the queue; `None`: it is from before a restart, when there were more than places.
     pub place: Option<OwnedSemaphorePermit>,
 }
 
@@ -103,16 +109,22 @@ impl AsyncInvocations {
 }
 
 impl AsyncInvocations {
-    /// Takes jobs over from routers that are gone, for ever.
+    /// Takes jobs over from routers that are gone, for as long as there is a runner.
     pub async fn share(self) {
+        let Some(mut lease) = self.log.lease() else {
+            // There is nobody to share with.
+            return std::future::pending().await;
+        };
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while self.log.is_shared() {
-            rounds.tick().await;
-            for job in self.log.take_over().await {
-                // There may be more than there are places, as after a restart.
-                let place = Arc::clone(&self.places).try_acquire_owned().ok();
-                if self.queue.send(Accepted::new(job, place)).is_err() {
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => {}
+                // With a new one our jobs are claimed anew before others think that we are gone.
+                Ok(()) = lease.changed() => {}
+            }
+            for Taken { job, place } in self.log.take_over(&self.places).await {
+                if self.queue.send(Accepted::new(job, Some(place))).is_err() {
                     return;
                 }
             }

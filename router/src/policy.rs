@@ -7,6 +7,7 @@ pub mod replication;
 pub mod choice;
 pub mod retry;
 pub mod roster;
+pub mod jobs;
 pub mod deployment;
 pub mod environment;
 pub mod share;

@@ -8,14 +8,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tests::{Client, Cluster, Etcd, eventually};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 const N_CLIENTS: usize = 6;
 const N_ROUNDS: usize = 12;
 /// Nothing lies where the models of these tests say.
 const ANY_MODEL: [&str; 1] = ["--allow-empty-model-data"];
+
+/// Longer than every lease: whoever is only kept by a lease is gone by then.
+const BEYOND_LEASES: Duration = Duration::from_secs(5);
+
+const TAKEN_OVER: &str = "taking over an asynchronous invocation";
 
 /// Few, so that clients meet.
 const N_NAMES: usize = 3;
@@ -180,6 +186,44 @@ async fn a_client_with_both_addresses_loses_nothing_when_a_router_is_killed() {
     assert_eq!(load.join_all().await.concat(), Vec::<String>::new());
 }
 
+async fn accept(client: &Client, model: &str, n_jobs: usize) {
+    for _ in 0..n_jobs {
+        let path = "/endpoints/demo/async-invocations";
+        let headers = [("x-amzn-sagemaker-target-model", model.as_bytes())];
+        let accepted = client.post(path, &headers, b"job").await;
+        assert_eq!(accepted.status, 202, "{}", accepted.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routers_that_live_keep_their_jobs_over_an_outage_of_etcd() {
+    const N_JOBS: usize = 5;
+    let Some(mut etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().routers(2).asynchronous().etcd(&etcd).start().await;
+    let models = cluster.publish_echo_models(1).await;
+    // So that none is done before the outages are over.
+    cluster.worker(0).stop().await;
+    accept(cluster.client(), &models[0], N_JOBS).await;
+
+    // It knows the leases when it is back, and lets each run its length from then.
+    etcd.kill();
+    sleep(BEYOND_LEASES).await;
+    etcd.restart().await;
+    sleep(BEYOND_LEASES).await;
+    assert!(!cluster.router_log(1).contains(TAKEN_OVER), "its router lives");
+
+    // It lets all leases end the moment it goes on.
+    etcd.freeze();
+    sleep(BEYOND_LEASES).await;
+    etcd.thaw();
+    sleep(BEYOND_LEASES).await;
+    assert!(!cluster.router_log(1).contains(TAKEN_OVER), "its router lives");
+
+    let claimed = etcd.ctl(&["get", "--prefix", "--keys-only", "/manifold/claims/"]);
+    let n_claimed = String::from_utf8_lossy(&claimed.stdout).matches("/claims/").count();
+    assert_eq!(n_claimed, N_JOBS, "each is still somebody's");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_a_router_accepted_are_done_by_another_when_it_is_killed() {
     const N_JOBS: usize = 5;
@@ -188,17 +232,11 @@ async fn jobs_that_a_router_accepted_are_done_by_another_when_it_is_killed() {
     let models = cluster.publish_echo_models(1).await;
     // So that none is done before the router is gone.
     cluster.worker(0).stop().await;
-    for _ in 0..N_JOBS {
-        let path = "/endpoints/demo/async-invocations";
-        let headers = [("x-amzn-sagemaker-target-model", models[0].as_bytes())];
-        let accepted = cluster.client().post(path, &headers, b"job").await;
-        assert_eq!(accepted.status, 202, "{}", accepted.text());
-    }
+    accept(cluster.client(), &models[0], N_JOBS).await;
     cluster.router(0).kill().await;
     cluster.worker(0).restart().await;
     eventually(async || cluster.outputs() == N_JOBS).await;
-    let taken = "taking over an asynchronous invocation";
-    assert_eq!(cluster.router_log(1).matches(taken).count(), N_JOBS);
+    assert_eq!(cluster.router_log(1).matches(TAKEN_OVER).count(), N_JOBS);
 
     // Nothing is left to do for who comes later.
     let jobs_left = async || {

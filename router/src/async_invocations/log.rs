@@ -1,11 +1,17 @@
 //! The jobs that were accepted and are not done: in the router's own records, and shared with other
 //! routers where there are any.
 
-use super::{job::Job, sharing::Sharing};
+use super::{
+    job::Job,
+    sharing::{Sharing, Taken},
+};
 use crate::records::{Records, RecordsError, Table, Write};
 use shared::telemetry::Chain;
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
+};
 use tracing::error;
 
 const TABLE: Table = Table::AsyncInvocations;
@@ -19,6 +25,7 @@ pub struct JobLog {
 }
 
 impl JobLog {
+    /// Keeps jobs in these records, and in etcd where routers share them.
     pub fn new(records: Arc<dyn Records>, sharing: Option<Sharing>) -> Self {
         Self { records, sharing }
     }
@@ -32,6 +39,7 @@ impl JobLog {
         Ok(())
     }
 
+    /// Forgets a job that is done.
     pub async fn finish(&self, id: &str) -> Result<(), RecordsError> {
         let done = self.write(id.to_owned(), None).await;
         if let Some(sharing) = &self.sharing {
@@ -55,25 +63,26 @@ impl JobLog {
         Ok(jobs)
     }
 
-    /// Makes etcd know what we know, and returns jobs of routers that are gone. They are ours now.
-    pub async fn take_over(&self) -> Vec<Job> {
+    /// Makes etcd know what we know, and takes over jobs of routers that are gone, as many as there are
+    /// places. They are ours now.
+    pub async fn take_over(&self, places: &Arc<Semaphore>) -> Vec<Taken> {
         let Some(sharing) = &self.sharing else { return Vec::new() };
         let stored = async || self.all().await.unwrap_or_default();
-        let mut taken = Vec::new();
-        // If etcd cannot be asked, the next round asks again.
-        for job in sharing.round(stored).await.unwrap_or_default() {
+        let taken = sharing.round(stored, places).await;
+        for Taken { job, .. } in &taken {
             if let Err(error) = self.write(job.head.id.clone(), Some(job.encode())).await {
                 // It is in etcd all the same.
                 error!(error = %Chain(&error), "a job that was taken over is not in our own log");
             }
             sharing.keep(&job.head.id);
-            taken.push(job);
         }
         taken
     }
 
-    pub fn is_shared(&self) -> bool {
-        self.sharing.is_some()
+    /// Returns the lease by which jobs are claimed, and what tells of its changes; `None`: this router
+    /// shares its jobs with nobody.
+    pub fn lease(&self) -> Option<watch::Receiver<Option<i64>>> {
+        self.sharing.as_ref().map(Sharing::lease)
     }
 
     /// Returns the jobs in the order in which they were accepted.

@@ -6,11 +6,13 @@
 //! - A job of ours is in our own log before it is in etcd, and leaves that first: so an etcd that is
 //!   away or was wiped gets it again, and none is lost. One may be done twice: by who lost its lease
 //!   and by who took the job over.
-//! - What etcd could not be told is told in the next round.
+//! - What etcd could not be told is told in the next round. What becomes of which job is decided by
+//!   [`policy::jobs`](crate::policy::jobs).
 
 use super::job::Job;
+use crate::policy::jobs::{Claim, Jobs, Plan, Seen};
 use shared::{
-    etcd::{Entry, Etcd, EtcdError, Guard, Listing, Operation, Page, Transaction},
+    etcd::{Entry, Etcd, EtcdError, Guard, Listing, Operation, Page, Transaction, outage::Outage},
     telemetry::Chain,
 };
 use std::{
@@ -18,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, info, warn};
 
 /// How often it is looked for jobs that nobody does: soon after a lease of three seconds.
@@ -31,6 +33,10 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 /// Jobs taken over in one round: each is read whole, and may have to be done at once.
 const MAX_TAKEN: usize = 64;
 
+/// Failures in a row after which a round leaves the rest of one kind of work to the next: each may have
+/// waited for an etcd that hangs.
+const MAX_FAILURES: u32 = 3;
+
 /// The jobs of all routers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sharing {
@@ -38,40 +44,40 @@ pub struct Sharing {
     /// Who we are in claims: where we are reached, so that our former life is known as ours.
     router: String,
     lease: watch::Receiver<Option<i64>>,
-    own: Arc<Mutex<Own>>,
+    jobs: Arc<Mutex<Jobs>>,
+    outage: Arc<Mutex<Outage>>,
 }
 
-/// What this router has to do with.
+/// A job that is claimed for us, and its place in our queue.
+#[derive(Debug)]
+pub struct Taken {
+    pub job: Job,
+    pub place: OwnedSemaphorePermit,
+}
+
+/// How a round went.
 #[derive(Debug, Default)]
-struct Own {
-    /// Accepted or taken over, and not done.
-    open: BTreeSet<String>,
-    /// Done, and perhaps still in etcd.
-    done: BTreeSet<String>,
-    /// Of another router, which may come back and look for it.
-    taken: BTreeSet<String>,
-}
-
-/// What a round has to do.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Plan {
-    /// Jobs of ours that etcd does not know.
-    tell: Vec<String>,
-    /// Jobs that nobody does: ours whose claim was lost, then others'.
-    claim: Vec<String>,
-    /// Jobs that are done.
-    remove: Vec<String>,
+struct Round {
+    taken: Vec<Taken>,
+    n_failures_in_a_row: u32,
+    /// The first failure.
+    failure: Option<EtcdError>,
 }
 
 impl Sharing {
     pub fn new(etcd: Etcd, router: String, lease: watch::Receiver<Option<i64>>) -> Self {
-        Self { etcd, router, lease, own: Arc::default() }
+        Self { etcd, router, lease, jobs: Arc::default(), outage: Arc::default() }
+    }
+
+    /// Returns the lease that claims are made under, and what tells of its changes.
+    pub fn lease(&self) -> watch::Receiver<Option<i64>> {
+        self.lease.clone()
     }
 
     /// Tells of a job of ours. It is ours whether or not etcd hears of it now.
     pub async fn add(&self, job: &Job) {
         let id = &job.head.id;
-        self.own().open.insert(id.clone());
+        self.jobs().open(id);
         if let Err(error) = self.tell(job).await {
             debug!(job = id, error = %Chain(&error), "a job is not in etcd yet");
         }
@@ -79,19 +85,17 @@ impl Sharing {
 
     /// Tells that a job is done.
     pub async fn finish(&self, id: &str) {
-        {
-            let mut own = self.own();
-            own.open.remove(id);
-            own.done.insert(id.to_owned());
-        }
-        if let Err(error) = self.remove(id).await {
+        self.jobs().done(id);
+        // Nothing of ours is claimed without a lease: a round removes it.
+        let Some(lease) = *self.lease.borrow() else { return };
+        if let Err(error) = self.remove(id, Some(lease)).await {
             debug!(job = id, error = %Chain(&error), "a job that is done is still in etcd");
         }
     }
 
     /// Counts a job that was taken over, or left over from a former life, as ours.
     pub fn keep(&self, id: &str) {
-        self.own().open.insert(id.to_owned());
+        self.jobs().open(id);
     }
 
     /// Returns the jobs that other routers do or have done, as far as etcd can be asked.
@@ -100,8 +104,7 @@ impl Sharing {
         for prefix in [self.etcd.address().claims(), self.etcd.address().done()] {
             match self.etcd.list(&prefix, Page::default()).await {
                 Ok(listed) => {
-                    let not_ours =
-                        listed.entries.iter().filter(|it| it.value != self.router.as_bytes());
+                    let not_ours = listed.entries.iter().filter(|it| !self.is_own(it));
                     others.extend(not_ours.map(name));
                 }
                 Err(error) => {
@@ -112,53 +115,103 @@ impl Sharing {
         others
     }
 
-    /// Makes etcd know what we know, and returns the jobs that were taken over. `stored` reads the jobs
-    /// of our own log.
+    /// Makes etcd know what we know, and takes over jobs that nobody does, as many as there are places.
+    /// `stored` reads the jobs of our own log. What fails is tried again in the next round.
     pub async fn round<F: Future<Output = Vec<Job>>>(
         &self,
         stored: impl FnOnce() -> F,
-    ) -> Result<Vec<Job>, EtcdError> {
-        let Some(lease) = *self.lease.borrow() else { return Ok(Vec::new()) };
+        places: &Arc<Semaphore>,
+    ) -> Vec<Taken> {
+        let mut round = Round::default();
+        if let Err(error) = self.go_round(&mut round, stored, places).await {
+            self.jobs().interrupted();
+            round.failure = Some(error);
+        }
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        match round.failure.map(|error| Chain(&error).to_string()) {
+            Some(reason) if outage.is_news(&reason) => {
+                warn!(
+                    reason,
+                    "jobs are not shared with other routers as they should; trying again"
+                );
+            }
+            None if outage.is_over() => info!("jobs are shared with other routers again"),
+            _ => {}
+        }
+        round.taken
+    }
+
+    async fn go_round<F: Future<Output = Vec<Job>>>(
+        &self,
+        round: &mut Round,
+        stored: impl FnOnce() -> F,
+        places: &Arc<Semaphore>,
+    ) -> Result<(), EtcdError> {
+        let Some(lease) = *self.lease.borrow() else {
+            self.jobs().interrupted();
+            return Ok(());
+        };
+        self.jobs().begin();
+        let seen = self.look().await?;
+        let plan = self.jobs().plan(&seen, lease);
+        for (id, lease) in &plan.remove {
+            if !round.goes_on(self.remove(id, *lease).await) {
+                break;
+            }
+        }
+        round.n_failures_in_a_row = 0;
+        let lacking = if plan.tell.is_empty() { Vec::new() } else { stored().await };
+        for job in lacking.iter().filter(|job| plan.tell.contains(&job.head.id)) {
+            // It may be done since.
+            let is_open = self.jobs().is_open(&job.head.id);
+            if is_open && !round.goes_on(self.tell(job).await) {
+                break;
+            }
+        }
+        round.n_failures_in_a_row = 0;
+        for id in &plan.claim {
+            if !round.goes_on(self.claim(id, lease).await.map(drop)) {
+                break;
+            }
+        }
+        round.n_failures_in_a_row = 0;
+        self.take_over(round, &plan, lease, places).await;
+        Ok(())
+    }
+
+    async fn take_over(&self, round: &mut Round, plan: &Plan, lease: i64, places: &Arc<Semaphore>) {
+        let to_claim = plan.take.iter().map(|id| (id, Some(lease)));
+        let to_take = plan.read.iter().map(|id| (id, None)).chain(to_claim);
+        for (id, claim_under) in to_take.take(MAX_TAKEN) {
+            let Ok(place) = Arc::clone(places).try_acquire_owned() else { return };
+            let taken = self.take(id, claim_under).await;
+            let taken = taken.map(|job| round.taken.extend(job.map(|job| Taken { job, place })));
+            if !round.goes_on(taken) {
+                return;
+            }
+        }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        // Whoever panicked in the middle left what can be explained from etcd.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the jobs of all routers and who does them, both of one moment.
+    async fn look(&self) -> Result<Seen, EtcdError> {
         let keys = Page { keys_only: true, ..Page::default() };
         let jobs = self.etcd.list(&self.etcd.address().jobs(), keys).await?;
-        let claims = self.etcd.list(&self.etcd.address().claims(), Page::default()).await?;
-        let plan = self.plan(&jobs, &claims, lease);
-        for id in &plan.remove {
-            self.remove(id).await?;
-        }
-        let is_lacking = |job: &Job| plan.tell.contains(&job.head.id);
-        let lacking = if plan.tell.is_empty() { Vec::new() } else { stored().await };
-        for job in lacking.into_iter().filter(is_lacking) {
-            self.tell(&job).await?;
-        }
-        let mut taken = Vec::new();
-        for id in plan.claim.iter().take(MAX_TAKEN) {
-            taken.extend(self.claim(id).await?);
-        }
-        Ok(taken)
+        let then = Page { revision: jobs.revision, ..Page::default() };
+        let claims: Listing = self.etcd.list(&self.etcd.address().claims(), then).await?;
+        let claim = |it: &Entry| (name(it), Claim { lease: it.lease, is_own: self.is_own(it) });
+        Ok(Seen {
+            jobs: jobs.entries.iter().map(name).collect(),
+            claims: claims.entries.iter().map(claim).collect(),
+        })
     }
 
-    fn own(&self) -> MutexGuard<'_, Own> {
-        // Whoever panicked in the middle left sets.
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn plan(&self, jobs: &Listing, claims: &Listing, lease: i64) -> Plan {
-        let jobs: BTreeSet<String> = jobs.entries.iter().map(name).collect();
-        let mut own = self.own();
-        own.done.retain(|id| jobs.contains(id));
-        let claimed: BTreeSet<String> = claims.entries.iter().map(name).collect();
-        // A claim of this life without a job of ours is left from one that is done.
-        let ours = claims.entries.iter().filter(|it| it.lease == lease).map(name);
-        let left = ours.filter(|id| !own.open.contains(id));
-        let remove: BTreeSet<String> = left.chain(own.done.iter().cloned()).collect();
-        let unclaimed = jobs.iter().filter(|id| !claimed.contains(*id) && !remove.contains(*id));
-        let (mine, others): (Vec<_>, Vec<_>) = unclaimed.partition(|id| own.open.contains(*id));
-        Plan {
-            tell: own.open.iter().filter(|id| !jobs.contains(*id)).cloned().collect(),
-            claim: mine.into_iter().chain(others).cloned().collect(),
-            remove: remove.into_iter().collect(),
-        }
+    fn is_own(&self, claim: &Entry) -> bool {
+        claim.value == self.router.as_bytes()
     }
 
     async fn tell(&self, job: &Job) -> Result<(), EtcdError> {
@@ -170,19 +223,25 @@ impl Sharing {
         self.etcd.transact(Transaction { guards, operations }).await.map(drop)
     }
 
-    /// Claims a job, and returns it if it was not ours already.
-    async fn claim(&self, id: &str) -> Result<Option<Job>, EtcdError> {
-        let Some(lease) = *self.lease.borrow() else { return Ok(None) };
+    /// Claims a job that nobody does. Returns whether that was so.
+    async fn claim(&self, id: &str, lease: i64) -> Result<bool, EtcdError> {
         let guards = vec![Guard::Present(self.job_key(id)), Guard::Absent(self.claim_key(id))];
         let operations = vec![self.claim_operation(id, lease)];
-        let claimed = self.etcd.transact(Transaction { guards, operations }).await?;
-        if !claimed.is_done || self.own().open.contains(id) {
+        self.etcd.transact(Transaction { guards, operations }).await.map(|it| it.is_done)
+    }
+
+    /// Claims a job, unless it is claimed for us already, and returns it.
+    async fn take(&self, id: &str, claim_under: Option<i64>) -> Result<Option<Job>, EtcdError> {
+        // Before etcd is asked: whatever becomes of the answer, it may be ours from now on.
+        self.jobs().claiming(id);
+        if let Some(lease) = claim_under
+            && !self.claim(id, lease).await?
+        {
             return Ok(None);
         }
         let Some(entry) = self.etcd.get(&self.job_key(id)).await? else { return Ok(None) };
         match Job::decode(&entry.value) {
             Ok(job) => {
-                self.own().taken.insert(id.to_owned());
                 info!(job = id, "taking over an asynchronous invocation of a router that is gone");
                 Ok(Some(job))
             }
@@ -194,20 +253,21 @@ impl Sharing {
         }
     }
 
-    async fn remove(&self, id: &str) -> Result<(), EtcdError> {
+    /// Removes a job that is done, if its claim is still as it was seen: `None`: there was none.
+    async fn remove(&self, id: &str, lease: Option<i64>) -> Result<(), EtcdError> {
+        let guard = match lease {
+            Some(lease) => Guard::Leased(self.claim_key(id), lease),
+            None => Guard::Absent(self.claim_key(id)),
+        };
         let mut operations =
             vec![Operation::Delete(self.job_key(id)), Operation::Delete(self.claim_key(id))];
-        let is_taken = self.own().taken.contains(id);
+        let is_taken = self.jobs().is_taken(id);
         if is_taken {
             let (key, value) = (format!("{}{id}", self.etcd.address().done()), self.router.clone());
             let lease = self.etcd.grant(REMEMBERED).await?;
             operations.push(Operation::Put { key, value: value.into_bytes(), lease });
         }
-        self.etcd.transact(Transaction { guards: Vec::new(), operations }).await?;
-        let mut own = self.own();
-        own.done.remove(id);
-        own.taken.remove(id);
-        Ok(())
+        self.etcd.transact(Transaction { guards: vec![guard], operations }).await.map(drop)
     }
 
     fn claim_operation(&self, id: &str, lease: i64) -> Operation {
@@ -223,64 +283,20 @@ impl Sharing {
     }
 }
 
-fn name(entry: &Entry) -> String {
-    entry.key.rsplit('/').next().unwrap_or_default().to_owned()
+impl Round {
+    /// Takes what came of one job. Returns whether to go on with the next.
+    fn goes_on(&mut self, outcome: Result<(), EtcdError>) -> bool {
+        match outcome {
+            Ok(()) => self.n_failures_in_a_row = 0,
+            Err(error) => {
+                self.n_failures_in_a_row += 1;
+                self.failure.get_or_insert(error);
+            }
+        }
+        self.n_failures_in_a_row < MAX_FAILURES
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use shared::etcd::Access;
-
-    const LEASE: i64 = 7;
-
-    fn sharing(open: &[&str], done: &[&str]) -> Sharing {
-        let etcd = Etcd::new(Access::open("etcd://127.0.0.1:1/m".parse().unwrap()));
-        let sharing = Sharing::new(etcd, "me".to_owned(), watch::channel(Some(LEASE)).1);
-        *sharing.own() = Own { open: set(open), done: set(done), ..Own::default() };
-        sharing
-    }
-
-    fn set(ids: &[&str]) -> BTreeSet<String> {
-        ids.iter().map(|id| (*id).to_owned()).collect()
-    }
-
-    fn listing(entries: &[(&str, i64)]) -> Listing {
-        let entry = |(id, lease): &(&str, i64)| Entry {
-            key: format!("/m/any/{id}"),
-            value: Vec::new(),
-            modified: 1,
-            lease: *lease,
-        };
-        Listing { entries: entries.iter().map(entry).collect(), ..Listing::default() }
-    }
-
-    /// What is told, claimed and removed.
-    fn plan(sharing: &Sharing, jobs: &[&str], claims: &[(&str, i64)]) -> [String; 3] {
-        let jobs: Vec<_> = jobs.iter().map(|id| (*id, 0)).collect();
-        let Plan { tell, claim, remove } = sharing.plan(&listing(&jobs), &listing(claims), LEASE);
-        [tell, claim, remove].map(|ids| ids.concat())
-    }
-
-    #[test]
-    fn jobs_of_a_router_that_is_gone_are_taken_over() {
-        let ours = sharing(&["a"], &[]);
-        assert_eq!(plan(&ours, &["a", "b", "c"], &[("a", LEASE), ("b", 8)]), ["", "c", ""]);
-    }
-
-    #[test]
-    fn what_etcd_has_lost_is_told_again_and_claimed_again() {
-        assert_eq!(plan(&sharing(&["a", "b"], &[]), &["b"], &[]), ["a", "b", ""]);
-    }
-
-    #[test]
-    fn what_is_done_is_removed_and_never_taken_over() {
-        assert_eq!(plan(&sharing(&[], &["a", "gone"]), &["a"], &[]), ["", "", "a"]);
-        assert_eq!(plan(&sharing(&[], &[]), &["a"], &[("a", LEASE)]), ["", "", "a"]);
-    }
-
-    #[test]
-    fn what_a_former_life_claimed_is_left_until_its_lease_ends() {
-        assert_eq!(plan(&sharing(&["a"], &[]), &["a", "b"], &[("a", 6), ("b", 6)]), ["", "", ""]);
-    }
+fn name(entry: &Entry) -> String {
+    entry.key.rsplit('/').next().unwrap_or_default().to_owned()
 }
