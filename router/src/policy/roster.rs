@@ -184,7 +184,8 @@ impl Roster {
     }
 
     /// A probe of a registered instance has ended. One that answered is a member, whether or not it
-    /// was; returns what that meant. One that did not is one only while other evidence lasts.
+    /// was; returns what that meant, of one that is refused the first time only. One that did not answer
+    /// is one only while other evidence lasts.
     pub fn probed(
         &mut self,
         record: &Registered,
@@ -201,7 +202,8 @@ impl Roster {
             None => {
                 // It has just answered.
                 self.doubted.remove(&record.instance);
-                Some(self.hear(record.to_heartbeat(), now))
+                let heard = self.hear(record.to_heartbeat(), now);
+                (heard.is_ok() || self.registry.refused(&record)).then_some(heard)
             }
         }
     }

@@ -11,6 +11,10 @@ use tokio::time::Instant;
 /// Probes in the length of a lease: the first silence is looked into while there is time for a verdict.
 const PROBES: u32 = 2;
 
+/// Probes at once: a connection each. One that is answered takes milliseconds, so that thousands fit
+/// into a lease.
+const MAX_PROBES: usize = 256;
+
 /// The entries of etcd, as far as they matter here.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -24,6 +28,8 @@ struct Entry {
     is_being_probed: bool,
     /// It said goodbye: that it can still be reached is no reason to take it back.
     has_left: bool,
+    /// It was told that it cannot be a member.
+    is_refused: bool,
 }
 
 impl Registry {
@@ -34,7 +40,7 @@ impl Registry {
             let known = before.remove(&record.instance);
             let entry = match known.filter(|known| is_same(&known.record, &record)) {
                 Some(known) => Entry { record, ..known },
-                None => Entry { record, probed_at: None, is_being_probed: false, has_left: false },
+                None => Entry::new(record),
             };
             self.entries.insert(entry.record.instance.clone(), entry);
         }
@@ -48,7 +54,7 @@ impl Registry {
         }
     }
 
-    /// Returns whom to probe now, and takes it that they are. `evidence` is when a registered process
+    /// Returns whom to probe now, so many as may be at once, and takes it that they are. `evidence` is when a registered process
     /// was last known to live; `None`: it is no member and may become one.
     pub(super) fn due(
         &mut self,
@@ -56,17 +62,27 @@ impl Registry {
         lease: Duration,
         now: Instant,
     ) -> Vec<Registered> {
+        let n_probed = self.entries.values().filter(|it| it.is_being_probed).count();
+        let is_recent =
+            |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) < lease / PROBES);
         let mut due = Vec::new();
         for entry in self.entries.values_mut() {
-            let is_recent =
-                |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) < lease / PROBES);
-            let is_well = is_recent(evidence(&entry.record)) || is_recent(entry.probed_at);
+            let evidence = evidence(&entry.record);
+            let is_well = is_recent(evidence) || is_recent(entry.probed_at);
             if !is_well && !entry.is_being_probed && !entry.has_left {
-                (entry.is_being_probed, entry.probed_at) = (true, Some(now));
-                due.push(entry.record.clone());
+                // Members first, whose leases run; then who has waited for longest.
+                due.push(((evidence.is_none(), entry.probed_at), entry));
             }
         }
-        due
+        due.sort_by_key(|(urgency, _)| *urgency);
+        let now_probed = due.into_iter().take(MAX_PROBES.saturating_sub(n_probed));
+        now_probed.map(|(_, entry)| entry.begin_probe(now)).collect()
+    }
+
+    /// A process cannot be a member. Returns whether that is news.
+    pub(super) fn refused(&mut self, record: &Registered) -> bool {
+        let entry = self.entries.get_mut(&record.instance);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.is_refused, true))
     }
 
     /// A probe of a process has ended. Returns what etcd says of it now, if it still does.
@@ -77,6 +93,18 @@ impl Registry {
         }
         entry.is_being_probed = false;
         (!entry.has_left).then_some(&entry.record)
+    }
+}
+
+impl Entry {
+    fn new(record: Registered) -> Self {
+        let (is_being_probed, has_left, is_refused) = (false, false, false);
+        Self { record, probed_at: None, is_being_probed, has_left, is_refused }
+    }
+
+    fn begin_probe(&mut self, now: Instant) -> Registered {
+        (self.is_being_probed, self.probed_at) = (true, Some(now));
+        self.record.clone()
     }
 }
 

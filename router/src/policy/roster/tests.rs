@@ -235,3 +235,44 @@ fn an_entry_from_before_a_restart_is_nobody() {
     assert_eq!(roster.hear(heartbeat("a", "new"), start), Ok(Heard::Renewed));
     assert_eq!(due(&mut roster, start + LEASE / 2), Vec::<String>::new());
 }
+
+#[test]
+fn a_crowd_in_etcd_is_probed_in_turn_and_members_first() {
+    const CROWD: usize = 1000;
+    let (mut roster, start) = (roster(), Instant::now());
+    roster.hear(heartbeat("z", "1"), start).unwrap();
+    let name = |n| format!("crowd-{n:04}");
+    let crowd = (0..CROWD).map(|n| registered(&name(n), "1"));
+    let records: Vec<_> = crowd.chain([registered("z", "1")]).collect();
+    roster.registered(records.clone());
+    let (mut now, mut asked) = (start + LEASE / 2, BTreeMap::<String, u32>::new());
+    for _ in 0..100 {
+        let probed = roster.due(now);
+        assert!(probed.len() < CROWD / 2, "{} at once", probed.len());
+        if now == start + LEASE / 2 {
+            assert!(probed.iter().any(|it| it.instance.as_str() == "z"), "its lease runs");
+        }
+        assert_eq!(roster.due(now), [], "as many as may are on their way");
+        for record in probed {
+            *asked.entry(record.instance.to_string()).or_default() += 1;
+            roster.probed(&record, false, now);
+        }
+        now += LEASE / 30;
+    }
+    let (least, most) = (asked.values().min().unwrap(), asked.values().max().unwrap());
+    assert!(asked.len() == CROWD + 1 && most - least < most / 2, "{least} to {most}");
+}
+
+#[test]
+fn a_registered_instance_that_is_refused_is_told_once() {
+    let (mut roster, mut now) = (Roster::new(LEASE, 0), Instant::now());
+    roster.registered([registered("a", "1")]);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        for record in roster.due(now) {
+            told.extend(roster.probed(&record, true, now));
+        }
+        now += LEASE;
+    }
+    assert_eq!(told, [Err(Refused::Full)]);
+}
