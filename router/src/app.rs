@@ -41,7 +41,7 @@ use actix_web::{dev::Server, rt, web::Data};
 use doors::{Door, serve};
 use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
-use shared::{address_file, api::endpoints::Endpoint, etcd::Etcd, telemetry::Chain};
+use shared::{address_file, api::endpoints::Endpoint, etcd::Etcd, task::Task, telemetry::Chain};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -210,7 +210,7 @@ impl App {
         let mut runner = rt::spawn(shared.runner(&queue).run(queue, is_stopping));
         let health = shared.health.clone();
         gather(cluster.as_mut(), &health).await;
-        let sharing = rt::spawn(shared.jobs.clone().share());
+        let sharing = Task::spawn(shared.jobs.clone().share());
         let address_file = shared.config.address_file.clone();
         access.announce(&shared.config);
         let public = Door::public(listener, &access, shared.config.http_threads);
@@ -226,7 +226,7 @@ impl App {
         }
         tokio::select! {
             result = &mut serving => return result.map(drop).map_err(RunError::Serve),
-            () = death_of_an_actor(&health) => {
+            () = death_of_an_actor(&health, cluster.as_ref(), &sharing) => {
                 error!("an actor died, exiting");
                 return Err(RunError::ActorDied);
             }
@@ -238,7 +238,7 @@ impl App {
             signal = stop => info!(signal = signal.map_err(RunError::Serve)?, "draining"),
         }
         stopping.send_replace(true);
-        sharing.abort();
+        drop(sharing);
         // The public one first: what it finishes needs instances that can renew their leases.
         let stop_all = async {
             for handle in handles {
@@ -393,10 +393,11 @@ async fn gather(cluster: Option<&mut Cluster>, health: &Health) {
     }
 }
 
-/// An actor that panicked is gone for good, and with it the truth that it owned.
-async fn death_of_an_actor(health: &Health) {
+/// An actor that panicked is gone for good, and with it the truth that it owned; so is a task that never
+/// ends otherwise.
+async fn death_of_an_actor(health: &Health, cluster: Option<&Cluster>, sharing: &Task) {
     let mut watch = interval(WATCH_INTERVAL);
-    while health.is_alive() {
+    while health.is_alive() && cluster.is_none_or(Cluster::is_alive) && sharing.is_alive() {
         watch.tick().await;
     }
 }

@@ -13,15 +13,16 @@ use shared::{
     etcd::{
         Etcd,
         directory::{Directory, View},
-        members::{self, Registered, RouterRecord},
+        members::{Reader, Registered, RouterRecord},
         registration::{Kept, Registration},
     },
     own_address,
+    task::Task,
 };
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     sync::watch,
-    task::{JoinHandle, spawn_blocking},
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 
@@ -38,7 +39,7 @@ pub struct Cluster {
     identity: Identity,
     registration: Registration,
     views: watch::Receiver<View>,
-    following: JoinHandle<()>,
+    following: Task,
 }
 
 /// A router as others see it.
@@ -70,6 +71,7 @@ impl Identity {
 }
 
 impl Cluster {
+    /// Begins to register this router, and to tell of the instances that etcd knows.
     pub fn start(
         etcd: &Etcd,
         config: &ClusterConfig,
@@ -85,13 +87,19 @@ impl Cluster {
         let registration = Registration::start(etcd.clone(), Kept { key, value, ttl });
         let directory = Directory::start(etcd.clone(), etcd.address().instances());
         let views = directory.views();
-        let following = tokio::spawn(follow(directory, membership, metrics));
+        let following = Task::spawn(follow(directory, membership, metrics));
         Self { identity, registration, views, following }
     }
 
     /// Returns what shares jobs with the other routers, claimed under this router's lease.
     pub fn sharing(&self, etcd: Etcd) -> Sharing {
         Sharing::new(etcd, self.identity.url.clone(), self.registration.lease())
+    }
+
+    /// Whether it still does both. Nothing but a panic ends that, and then the view is frozen for good
+    /// or the lease lost.
+    pub fn is_alive(&self) -> bool {
+        self.following.is_alive() && self.registration.is_alive()
     }
 
     /// Waits until the instances that etcd knows are in service, or for as long as that is worth it.
@@ -111,19 +119,19 @@ impl Cluster {
 
     /// Takes this router out of etcd.
     pub async fn leave(self) {
-        self.following.abort();
+        drop(self.following);
         self.registration.end().await;
     }
 }
 
 async fn follow(directory: Directory, membership: Membership, metrics: ClusterMetrics) {
     let mut views = directory.views();
+    let mut reader = Reader::default();
     while views.changed().await.is_ok() {
         let view = views.borrow_and_update().clone();
         metrics.reachable.set(i64::from(view.is_current));
         if view.is_current {
-            let entries = view.entries.values();
-            membership.registered(entries.filter_map(members::decode::<Registered>).collect());
+            membership.registered(reader.read::<Registered>(view.entries.values()));
         }
     }
 }

@@ -47,6 +47,7 @@ use serde_json::Value;
 use shared::{
     api::endpoints as file,
     id::{EndpointName, FleetId, VariantName},
+    task::Task,
 };
 use std::{sync::Arc, time::SystemTime};
 use tokio::{sync::watch, task::spawn_blocking, time::Instant};
@@ -61,8 +62,8 @@ pub struct Endpoints {
     published: Arc<ArcSwap<Published>>,
     changes: watch::Receiver<()>,
     config: Arc<Settings>,
-    /// Whether other routers write, too.
-    is_shared: bool,
+    /// Follows what other routers write; `None`: nobody else does.
+    following: Option<Arc<Task>>,
 }
 
 #[derive(Debug, Default)]
@@ -130,7 +131,6 @@ impl Endpoints {
         let published = Arc::new(ArcSwap::from_pointee(published));
         let (news, changes) = watch::channel(());
         let writes_of_others = ledger.news();
-        let is_shared = writes_of_others.is_some();
         let (parts, config) = (Arc::new(Parts { news, metrics, ledger }), Arc::new(config));
         let (swap, settings) = (Arc::clone(&published), Arc::clone(&config));
         let addr = SyncArbiter::start(1, move || EndpointsActor {
@@ -140,16 +140,15 @@ impl Endpoints {
             refreshed_at: None,
             unreadable: unreadable.clone(),
         });
-        if let Some(news) = writes_of_others {
-            actix::spawn(actor::follow(addr.clone(), news));
-        }
-        Ok(Self { addr, published, changes, config, is_shared })
+        let follow = |news| Task::of(actix::spawn(actor::follow(addr.clone(), news)));
+        let following = writes_of_others.map(follow).map(Arc::new);
+        Ok(Self { addr, published, changes, config, following })
     }
 
     /// Does one operation of the control plane. A change is durable and visible when this returns.
     pub async fn operate(&self, call: Call) -> Result<Value, OperateError> {
         if call.request.is_read() {
-            if self.is_shared {
+            if self.following.is_some() {
                 // If etcd cannot be asked, what is known is told.
                 let _ = self.addr.send(Refresh { asked_at: Instant::now() }).await;
             }
@@ -226,7 +225,9 @@ impl Endpoints {
     pub fn is_alive(&self) -> bool {
         // An actor's thread that panicked is noticed by its address only when it is asked again. What
         // it tells the news with is gone at once.
-        self.addr.connected() && self.changes.has_changed().is_ok()
+        let is_actor_alive = self.addr.connected() && self.changes.has_changed().is_ok();
+        // It ends with whoever tells of other routers' writes, too.
+        is_actor_alive && self.following.as_ref().is_none_or(|it| it.is_alive())
     }
 }
 
