@@ -3,7 +3,7 @@
 PYTHON ?= python3
 CARGO ?= cargo
 
-.PHONY: python setup build models demo up test compose-test bench lint fmt doc ci clean
+.PHONY: python setup build models demo up test compose-test bench bench-router lint fmt doc ci clean
 
 # In sh, because Python itself cannot say that it is missing or too old.
 python:
@@ -35,6 +35,12 @@ compose-test: python ## what `docker compose up` starts; the images stay
 bench: models ## the figures of docs/benchmarks.md; needs wrk
 	$(CARGO) build --release --locked --workspace --example bare_loop
 	$(PYTHON) bench/run.py
+
+bench-router: setup ## the router beside HAProxy; needs wrk and haproxy 2.6
+	@$(PYTHON) bench/haproxy.py --check
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --workspace --examples
+	$(PYTHON) bench/haproxy.py
 
 lint: setup ## clippy; in release, to share what the build compiled
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings

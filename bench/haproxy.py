@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BINARIES = ROOT / "target" / "release"
+BINARIES = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+BUILT = [BINARIES / "manifold-router", BINARIES / "examples" / "trivial_upstreams", BINARIES / "examples" / "plain_proxy"]
 PATH = "/endpoints/bench/invocations"
 N_UPSTREAMS = 3
 N_MODELS = 1000
@@ -62,7 +63,9 @@ backend instances
 
 def main():
     options = parse()
-    programs = {name: find(name) for name in ["wrk", "valgrind" if options.instructions else "haproxy"]}
+    programs = find(["wrk", "valgrind" if options.instructions else "haproxy"], [] if options.check else BUILT)
+    if options.check:
+        return
     with tempfile.TemporaryDirectory(prefix="manifold-proxies-") as folder:
         processes = Processes(Path(folder))
         try:
@@ -81,15 +84,20 @@ def parse():
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each proxy")
     parser.add_argument("--instructions", action="store_true")
+    parser.add_argument("--check", action="store_true", help="only says which programs are missing, if any")
     parser.add_argument("--profile", type=Path, help="keeps what callgrind wrote, for callgrind_annotate")
     return parser.parse_args()
 
 
-def find(program):
-    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if path is None:
-        sys.exit(f"bench: {program} is missing; install it (Debian: apt-get install {program})")
-    return path
+def find(programs, built):
+    """Returns where the programs are; ends with all that is missing, if anything is."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+    found = {program: shutil.which(program, path=path) for program in programs}
+    missing = [f"{it} (Debian: apt-get install {it})" for it, where in found.items() if where is None]
+    missing += [f"{it} (make bench-router builds it)" for it in built if not it.exists()]
+    if missing:
+        sys.exit("bench: missing: " + ", ".join(missing))
+    return found
 
 
 class Processes:
