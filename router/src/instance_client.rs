@@ -15,34 +15,29 @@ pub mod releaser;
 pub mod lister;
 pub mod warmer;
 pub(crate) mod clients;
+mod link;
+mod links;
 
-use self::{
-    answer::Answer, bearer::Bearer, clients::Clients, connection::EndOfStream, prober::is_ours,
-};
+use self::{answer::Answer, bearer::Bearer, link::Response, links::Links, prober::is_ours};
 use crate::{config::InstanceConfig, headers, instance::Instance};
 use awc::{
-    body::SizedStream,
     error::{ConnectError, SendRequestError},
     http::{
         StatusCode,
-        header::{HeaderMap, HeaderName, HeaderValue},
+        header::{HOST, HeaderMap, HeaderName, HeaderValue},
     },
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{
     StreamExt as _,
     future::{Either, select},
-    stream,
 };
 use shared::api::{
     error::{ErrorBody, ErrorKind},
     invocation as wire,
 };
-use std::{convert::Infallible, fmt, pin::pin, time::Duration};
+use std::{fmt, pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
-
-/// A body beyond this goes up in pieces: awc would copy it whole into its write buffer.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// As much of a failed answer's body as is read: an error text, not a payload.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -57,8 +52,7 @@ const DEAF: Duration = Duration::from_millis(50);
 /// Sends invocations to instances over kept connections. One per HTTP thread.
 #[derive(Clone)]
 pub struct InstanceClient {
-    clients: Clients,
-    end_of_stream: EndOfStream,
+    links: Links,
     config: InstanceConfig,
     bearer: Bearer,
 }
@@ -135,9 +129,7 @@ impl fmt::Debug for InstanceClient {
 
 impl InstanceClient {
     pub fn new(config: InstanceConfig, bearer: Bearer) -> Self {
-        let end_of_stream = EndOfStream::default();
-        let clients = Clients::new(config, end_of_stream.clone());
-        Self { clients, end_of_stream, config, bearer }
+        Self { links: Links::new(config), config, bearer }
     }
 
     /// Sends an invocation and waits for the head of the answer, until `deadline`.
@@ -154,8 +146,7 @@ impl InstanceClient {
         let sent = unless_lost(instance, deadline, sending).await?;
         let response = sent.map_err(instance_error)?;
         let InstanceConfig { max_answer_bytes, answer_idle, .. } = self.config;
-        let end_of_stream = self.end_of_stream.clone();
-        let answer = Answer::new(response, end_of_stream, max_answer_bytes, answer_idle);
+        let answer = Answer::over_link(response, max_answer_bytes, answer_idle);
         if !answer.status().is_success() {
             let refusal = unless_lost(instance, deadline, refusal(answer)).await?;
             if refusal.kind == Some(ErrorKind::Untrusted) {
@@ -172,28 +163,25 @@ impl InstanceClient {
         }
     }
 
-    fn send(
+    async fn send(
         &self,
         instance: &Instance,
         outbound: &Outbound<'_>,
         patience: Duration,
-    ) -> awc::SendClientRequest {
+    ) -> Result<Response, SendRequestError> {
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let mut request = self.clients.post(instance);
-        let up = request.headers_mut();
-        for (name, value) in outbound.forwarded {
-            up.insert(name.clone(), value.clone());
-        }
-        up.insert(headers::ARTIFACT.clone(), outbound.artifact.clone());
-        up.insert(headers::INVOCATION_ID.clone(), outbound.invocation_id.clone());
-        up.insert(headers::DEADLINE_MS.clone(), patience_ms.into());
-        outbound.options.insert(up);
-        self.bearer.show(up);
-        if outbound.body.len() <= PIECE_BYTES {
-            return request.send_body(outbound.body.clone());
-        }
-        let length = outbound.body.len() as u64;
-        request.send_body(SizedStream::new(length, pieces(outbound.body.clone())))
+        let fill = |up: &mut HeaderMap| {
+            up.insert(HOST, instance.host.clone());
+            for (name, value) in outbound.forwarded {
+                up.insert(name.clone(), value.clone());
+            }
+            up.insert(headers::ARTIFACT.clone(), outbound.artifact.clone());
+            up.insert(headers::INVOCATION_ID.clone(), outbound.invocation_id.clone());
+            up.insert(headers::DEADLINE_MS.clone(), patience_ms.into());
+            outbound.options.insert(up);
+            self.bearer.show(up);
+        };
+        self.links.send(instance, fill, outbound.body).await
     }
 }
 
@@ -231,15 +219,8 @@ async fn unless_lost<W: Future>(
     }
 }
 
-fn pieces(body: Bytes) -> impl stream::Stream<Item = Result<Bytes, Infallible>> {
-    stream::iter(
-        (0..body.len())
-            .step_by(PIECE_BYTES)
-            .map(move |start| Ok(body.slice(start..body.len().min(start + PIECE_BYTES)))),
-    )
-}
-
-/// Sorts awc's errors by what they say of the invocation: never sent, perhaps run, or answered.
+/// Sorts errors by what they say of the invocation: never sent, perhaps run, or answered. They are
+/// awc's, which our own links use, too.
 fn instance_error(error: SendRequestError) -> InstanceError {
     use actix_web::error::ParseError;
     match error {

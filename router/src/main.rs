@@ -1,5 +1,7 @@
 //! The router's process: configuration, telemetry, [`App`], run.
 
+mod allocator;
+
 use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
 use router::{
     app::App,
@@ -7,11 +9,6 @@ use router::{
 };
 use shared::telemetry::Chain;
 use std::{io::Write as _, process::ExitCode};
-
-/// Most of an invocation's own time in the router is headers and buffers: jemalloc is faster at them
-/// than the system's allocator, and the worker needs it anyway.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// `EX_USAGE` of sysexits: the command was used wrongly, trying again will not help.
 const BAD_CONFIGURATION: u8 = 64;

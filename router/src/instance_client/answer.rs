@@ -1,6 +1,6 @@
 //! The answer of an instance, from its head to its end.
 
-use super::connection::EndOfStream;
+use super::{connection::EndOfStream, link::Response};
 use awc::{
     ClientResponse,
     error::PayloadError,
@@ -21,10 +21,15 @@ use tokio::time::{Sleep, sleep};
 
 /// The head of an answer, whose body is still to come.
 pub struct Answer {
-    response: ClientResponse,
-    end_of_stream: EndOfStream,
+    source: Source,
     max_bytes: u64,
     max_silence: Duration,
+}
+
+/// Where an answer comes from. Both kinds have one size: none of them is rare.
+enum Source {
+    Link(Response),
+    Awc(ClientResponse, EndOfStream),
 }
 
 /// Why an answer ended before it was whole.
@@ -45,25 +50,36 @@ impl fmt::Debug for Answer {
 }
 
 impl Answer {
+    /// An answer that awc received.
     pub(crate) fn new(
         response: ClientResponse,
         end_of_stream: EndOfStream,
         max_bytes: u64,
         max_silence: Duration,
     ) -> Self {
-        Self { response, end_of_stream, max_bytes, max_silence }
+        Self { source: Source::Awc(response, end_of_stream), max_bytes, max_silence }
+    }
+
+    pub(super) fn over_link(response: Response, max_bytes: u64, max_silence: Duration) -> Self {
+        Self { source: Source::Link(response), max_bytes, max_silence }
     }
 
     pub fn status(&self) -> StatusCode {
-        self.response.status()
+        match &self.source {
+            Source::Link(response) => response.head.status,
+            Source::Awc(response, _) => response.status(),
+        }
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
+        match &self.source {
+            Source::Link(response) => &response.head.headers,
+            Source::Awc(response, _) => response.headers(),
+        }
     }
 
     pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.response.headers().get(name)
+        self.headers().get(name)
     }
 
     /// The length that the answer announces. In chunks it may announce one, too: that means
@@ -76,7 +92,7 @@ impl Answer {
     }
 
     /// Whether its end can be seen. An answer that only ends with its connection could not be told
-    /// from one that broke; awc takes it for an empty one.
+    /// from one that broke; the codec takes it for an empty one.
     pub fn has_end(&self) -> bool {
         self.content_length().is_some()
             || self.header(&TRANSFER_ENCODING).is_some_and(is_chunked)
@@ -89,7 +105,7 @@ impl Answer {
 }
 
 /// Of the codings that an answer may be transferred in, we undo only this one.
-fn is_chunked(encoding: &HeaderValue) -> bool {
+pub(super) fn is_chunked(encoding: &HeaderValue) -> bool {
     encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
@@ -115,20 +131,38 @@ impl AnswerStream {
     }
 }
 
+impl Source {
+    /// Ends with `Some(Err(None))` if the connection ended before the answer did.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Option<PayloadError>>>> {
+        match self {
+            Self::Link(response) => response.poll_next(cx),
+            Self::Awc(response, end_of_stream) => {
+                end_of_stream.clear();
+                Poll::Ready(match ready!(Pin::new(response).poll_next(cx)) {
+                    // An answer that is whole ends before the end of its connection is read.
+                    None if end_of_stream.was_met() => Some(Err(None)),
+                    None => None,
+                    Some(piece) => Some(piece.map_err(Some)),
+                })
+            }
+        }
+    }
+}
+
 impl Stream for AnswerStream {
     type Item = Result<Bytes, AnswerError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.answer.end_of_stream.clear();
-        let Poll::Ready(item) = Pin::new(&mut self.answer.response).poll_next(cx) else {
+        let Poll::Ready(item) = self.answer.source.poll_next(cx) else {
             return Poll::Ready(Some(Err(ready!(self.poll_silence(cx)))));
         };
         self.silence = None;
         Poll::Ready(match item {
-            // An answer that is whole ends before the end of its connection is read.
-            None if self.answer.end_of_stream.was_met() => Some(Err(AnswerError::Broken(None))),
             None => None,
-            Some(Err(error)) => Some(Err(AnswerError::Broken(Some(error)))),
+            Some(Err(error)) => Some(Err(AnswerError::Broken(error))),
             Some(Ok(chunk)) => {
                 self.n_bytes += chunk.len() as u64;
                 let max_bytes = self.answer.max_bytes;
