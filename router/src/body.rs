@@ -13,10 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::time::{Instant, timeout_at};
@@ -53,8 +50,8 @@ pub struct BodyReader {
 
 impl BodyReader {
     pub fn new(config: BodyConfig, reserved_bytes: Gauge) -> Self {
-        let free_bytes = AtomicU64::new(config.budget_bytes);
-        Self { config, budget: Arc::new(BodyBudget { free_bytes, reserved_bytes }) }
+        let max_bytes = i64::try_from(config.budget_bytes).unwrap_or(i64::MAX);
+        Self { config, budget: Arc::new(BodyBudget { max_bytes, reserved_bytes }) }
     }
 
     /// Reads a body of at most the configured size, inclusive. `announced_bytes` is what the
@@ -157,7 +154,8 @@ impl Pace<'_> {
 /// What all bodies together may occupy.
 #[derive(Debug)]
 struct BodyBudget {
-    free_bytes: AtomicU64,
+    max_bytes: i64,
+    /// The one count: what is exported is what is decided by.
     reserved_bytes: Gauge,
 }
 
@@ -170,11 +168,13 @@ struct Reservation {
 
 impl Reservation {
     fn grow_to(&mut self, n_bytes: u64) -> Result<(), BodyError> {
+        let BodyBudget { max_bytes, reserved_bytes } = &*self.budget;
         let more = n_bytes.saturating_sub(self.n_bytes);
-        let taken =
-            self.budget.free_bytes.try_update(Relaxed, Relaxed, |free| free.checked_sub(more));
+        let grown = |reserved: i64| {
+            reserved.checked_add_unsigned(more).filter(|reserved| reserved <= max_bytes)
+        };
+        let taken = reserved_bytes.inner().try_update(Relaxed, Relaxed, grown);
         taken.map_err(|_| BodyError::BudgetSpent)?;
-        self.budget.reserved_bytes.inc_by(more.cast_signed());
         self.n_bytes += more;
         Ok(())
     }
@@ -182,7 +182,6 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.free_bytes.fetch_add(self.n_bytes, Relaxed);
         self.budget.reserved_bytes.dec_by(self.n_bytes.cast_signed());
     }
 }

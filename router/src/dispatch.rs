@@ -31,11 +31,11 @@ use tracing::debug;
 
 /// What a client asked for, parsed and whole.
 #[derive(Debug)]
-pub struct Invocation {
-    pub id: HeaderValue,
-    pub variant: Arc<Variant>,
+pub struct Invocation<'a> {
+    pub id: &'a HeaderValue,
+    pub variant: &'a Variant,
     /// What it asks for, among the variant's artifacts.
-    pub artifact: ArtifactAddress,
+    pub artifact: &'a ArtifactAddress,
     /// Those of the client's headers that models may see.
     pub forwarded: Vec<(HeaderName, HeaderValue)>,
     pub body: Body,
@@ -88,18 +88,18 @@ impl Dispatch {
     ///
     /// The body is dropped when this returns: once the head of the answer is there, nothing is
     /// sent again.
-    pub async fn invoke(&self, invocation: Invocation) -> Result<Served, InvokeError> {
+    pub async fn invoke(&self, invocation: Invocation<'_>) -> Result<Served, InvokeError> {
         let began = Instant::now();
         let deadline = began + invocation.within;
-        let variant = &invocation.variant;
-        let key = invocation.artifact.to_text();
-        let artifact = HeaderValue::from_bytes(key.as_bytes())
+        let variant = invocation.variant;
+        let artifact = HeaderValue::try_from(invocation.artifact.to_text())
             .expect("neither a variant's URL nor a target model holds control characters");
+        let key = str::from_utf8(artifact.as_bytes()).expect("it was made of text");
 
         self.retries.earn();
         let mut trail = Trail::new(History::new(self.config.max_tries, variant.repeats));
         let mut place =
-            self.placement.place(&variant.fleet, &key, &[]).ok_or(InvokeError::NoInstance)?;
+            self.placement.place(&variant.fleet, key, &[]).ok_or(InvokeError::NoInstance)?;
         loop {
             let error = match self.send(&invocation, &artifact, &place, deadline).await {
                 Ok((answer, took)) => {
@@ -109,7 +109,7 @@ impl Dispatch {
                 }
                 Err(error) => error,
             };
-            place = self.go_on(error, (&variant.fleet, &key), &place, &mut trail)?;
+            place = self.go_on(error, (&variant.fleet, key), &place, &mut trail)?;
         }
     }
 
@@ -135,7 +135,7 @@ impl Dispatch {
     /// Returns the answer and how long it took.
     async fn send(
         &self,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
         artifact: &HeaderValue,
         place: &Place,
         deadline: Instant,
@@ -146,7 +146,7 @@ impl Dispatch {
                 is_cache_disabled: invocation.variant.is_cache_disabled,
                 serves_stale: invocation.variant.serves_stale,
             },
-            invocation_id: &invocation.id,
+            invocation_id: invocation.id,
             forwarded: &invocation.forwarded,
             body: &invocation.body.bytes,
         };

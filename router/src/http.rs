@@ -20,7 +20,7 @@ pub mod error;
 pub mod refusals;
 
 use actix_web::{
-    guard::fn_guard,
+    guard::{GuardContext, fn_guard},
     middleware::from_fn,
     web::{self, ServiceConfig, delete, get, post, put, resource, scope},
 };
@@ -48,12 +48,22 @@ pub fn routes(
     is_local: bool,
     token: Option<ClusterToken>,
 ) -> impl Fn(&mut ServiceConfig) {
+    // With credentials, the name is signed.
+    let is_name_checked = is_local && face == Face::Open;
     move |config| {
+        if face != Face::Internal {
+            // Nearly all that comes is this: the guard says that nothing of what follows is meant.
+            let is_plain = move |ctx: &GuardContext<'_>| {
+                front::is_plain_invocation(ctx)
+                    && !(is_name_checked && front::is_for_foreign_host(ctx))
+            };
+            let plain = scope("").guard(fn_guard(is_plain));
+            config.service(plain.default_service(web::to(invocations::invoke)));
+        }
         // Before all else: whoever may come in does not come as a page, or under a stranger's name.
         let of_pages = scope("").guard(fn_guard(front::is_of_a_page));
         config.service(of_pages.default_service(web::to(refusals::page)));
-        // With credentials, the name is signed.
-        if is_local && face == Face::Open {
+        if is_name_checked {
             let foreign = scope("").guard(fn_guard(front::is_for_foreign_host));
             config.service(foreign.default_service(web::to(refusals::foreign_host)));
         }
@@ -93,13 +103,10 @@ fn clients(config: &mut ServiceConfig) {
     let for_store = scope("").guard(fn_guard(front::is_for_store));
     let for_control_plane = scope("").guard(fn_guard(front::is_for_control_plane));
     let for_sts_or_iam = scope("").guard(fn_guard(front::is_query));
-    // Before the patterns, which are regular expressions: nearly all that comes is this.
-    let for_models = scope("").guard(fn_guard(front::is_invocation));
     config
         .service(for_store.default_service(web::to(store::pass)))
         .service(for_control_plane.default_service(web::to(control::call)))
         .service(for_sts_or_iam.default_service(web::to(query::call)))
-        .service(for_models.default_service(web::to(invocations::invoke)))
         .service(
             route("/endpoints/{endpoint:[^/]*}/invocations").route(post().to(invocations::invoke)),
         )

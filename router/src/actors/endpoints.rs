@@ -214,6 +214,13 @@ impl Endpoints {
         Ok(Arc::clone(picked))
     }
 
+    /// Whether a variant is still one of an endpoint's, and as it was.
+    pub fn has(&self, endpoint: &EndpointName, variant: &Arc<Variant>) -> bool {
+        let published = self.published.load();
+        let variants = published.routes.variants(endpoint).unwrap_or_default();
+        variants.iter().any(|it| Arc::ptr_eq(it, variant))
+    }
+
     /// Returns where an endpoint leaves what comes of asynchronous invocations; `None` if it takes
     /// none.
     pub fn async_output(&self, endpoint: &EndpointName) -> Option<AsyncOutput> {

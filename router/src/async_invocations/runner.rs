@@ -32,7 +32,6 @@ use futures_util::{
 use shared::{address::ArtifactAddress, backoff::Backoff, telemetry::Chain};
 use std::{
     fmt,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::{sync::watch, time::sleep};
@@ -200,10 +199,11 @@ impl Runner {
         let length = input.len() as u64;
         let body = self.bodies.read(&mut stream::iter([Ok(input)]), Some(length)).await;
         let body = body.map_err(|error| self.of_body(&error))?;
+        let id = HeaderValue::from_str(id).map_err(|error| JobError::Later(error.to_string()))?;
         let invocation = Invocation {
-            id: HeaderValue::from_str(id).map_err(|error| JobError::Later(error.to_string()))?,
-            variant: Arc::clone(&variant),
-            artifact: artifact.clone(),
+            id: &id,
+            variant: &variant,
+            artifact: &artifact,
             forwarded: job.head.headers(),
             body,
             within: job.head.timeout(),

@@ -30,7 +30,7 @@ fn trickle(n_bytes: usize) -> impl Stream<Item = Item> + Unpin {
 }
 
 fn free(reader: &BodyReader) -> u64 {
-    reader.budget.free_bytes.load(Relaxed)
+    CONFIG.budget_bytes - reader.budget.reserved_bytes.get().cast_unsigned()
 }
 
 #[tokio::test]

@@ -18,7 +18,17 @@ use std::net::IpAddr;
 /// Where a browser says whether a page made it send a request, and whose.
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whether a request is an invocation as nearly all of them come.
+/// Whether a request is an invocation as nearly all of them come, and nothing that comes before one.
+/// Asked first, it spares them the routes of all else.
+pub fn is_plain_invocation(ctx: &GuardContext<'_>) -> bool {
+    is_invocation(ctx)
+        && !is_of_a_page(ctx)
+        && !is_for_store(ctx)
+        && !is_for_control_plane(ctx)
+        && !is_query(ctx)
+}
+
+/// Whether a request is an invocation by its path.
 pub fn is_invocation(ctx: &GuardContext<'_>) -> bool {
     let RequestHead { method, uri, .. } = ctx.head();
     *method == Method::POST && invoked_endpoint(uri.path()).is_some()
@@ -209,6 +219,26 @@ mod tests {
         check(Method::POST, "/endpoints/a/b/invocations", None);
         check(Method::POST, "/endpoints/demo/invocations/", None);
         check(Method::POST, "/endpoints/demo/async-invocations", None);
+    }
+
+    #[test]
+    fn what_comes_before_an_invocation_is_no_plain_one() {
+        let check = |uri, headers: &[(&'static str, &str)], expected| {
+            let request = request(Method::POST, uri, headers);
+            assert_eq!(is_plain_invocation(&request.guard_ctx()), expected, "{uri} {headers:?}");
+        };
+        let (path, s3, sagemaker) =
+            ("/endpoints/demo/invocations", signed_for("s3"), signed_for("sagemaker"));
+        check(path, &[("authorization", &sagemaker)], true);
+        check(path, &[("content-type", "application/x-www-form-urlencoded")], true);
+        check(path, &[("authorization", &s3)], false);
+        check(path, &[("origin", "https://evil.example")], false);
+        check(path, &[("x-amz-target", "SageMaker.CreateModel")], false);
+        let sts = signed_for("sts");
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        check(path, &[form, ("authorization", &sts)], false);
+        check("/endpoints/demo/invocations?AWSAccessKeyId=A&Signature=x&Expires=1", &[], false);
+        check("/ping", &[], false);
     }
 
     #[test]

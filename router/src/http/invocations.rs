@@ -166,14 +166,14 @@ impl Reception {
         self.may(action, &caller, &endpoint, asked.as_ref().ok().map(|it| &it.asked))
             .map_err(Failure::of_auth)?;
         if let Ok(Target { variant, .. }) = &asked {
-            visit.variant = Some(Arc::clone(variant));
+            visit.is_for(variant);
         }
         let Target { asked, variant, artifact } = self.now(asked?, &endpoint, id)?;
-        visit.variant = Some(Arc::clone(&variant));
+        visit.is_for(&variant);
         let invocation = Invocation {
-            id: id.clone(),
-            variant: Arc::clone(&variant),
-            artifact: artifact.clone(),
+            id,
+            variant: &variant,
+            artifact: &artifact,
             forwarded: asked.forwarded,
             body,
             within: self.dispatch.config.deadline,
@@ -238,17 +238,17 @@ impl Reception {
         })
     }
 
-    /// Picks again: the body may have taken so long that the endpoint has other variants now.
+    /// Picks again where the body took so long that the endpoint has other variants now.
     fn now(
         &self,
         target: Target,
         endpoint: &EndpointName,
         id: &HeaderValue,
     ) -> Result<Target, Failure> {
-        let variant = self.pick(endpoint, target.asked.target_variant.as_ref())?;
-        if Arc::ptr_eq(&variant, &target.variant) {
+        if self.endpoints.has(endpoint, &target.variant) {
             return Ok(target);
         }
+        let variant = self.pick(endpoint, target.asked.target_variant.as_ref())?;
         Target::new(target.asked, variant).map_err(|error| {
             Failure::of(error, |it| ApiError::of_request(it, endpoint.as_str(), id))
         })
@@ -318,6 +318,13 @@ impl Visit {
     fn begin(reception: Data<Reception>) -> Self {
         reception.metrics.in_flight.inc();
         Self { arrived: Instant::now(), variant: None, reception, outcome: Outcome::Abandoned }
+    }
+
+    fn is_for(&mut self, variant: &Arc<Variant>) {
+        // All threads count who holds a variant: not more often than needed.
+        if !self.variant.as_ref().is_some_and(|it| Arc::ptr_eq(it, variant)) {
+            self.variant = Some(Arc::clone(variant));
+        }
     }
 
     pub(super) fn ends(&mut self, outcome: Outcome) {

@@ -16,7 +16,7 @@ use shared::api::membership::{Heartbeat, InstanceState};
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
     time::{Instant, sleep},
 };
 
@@ -34,7 +34,10 @@ impl Server {
     pub(super) async fn start<S: Future<Output = ()> + 'static>(
         script: impl Fn(TcpStream) -> S + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        // More may come at once than tokio's own listeners let wait.
+        let listener = socket.listen(1024).unwrap();
         let address = listener.local_addr().unwrap();
         let (n_connections, n_open) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let server = Self { address, n_connections: Rc::clone(&n_connections), n_open };
