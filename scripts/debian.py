@@ -16,13 +16,10 @@ import wheels
 
 # Changes when `_unpack` makes something else of the same packages.
 RECIPE_VERSION = 1
-# A package, and the program that tests want of it (None: a library). All need nothing but the C library.
+# A package, and the program that tests want of it (None: none that tests look for). All need nothing but the C library.
 PACKAGES = {
     "etcd-server": "etcd",
     "etcd-client": "etcdctl",
-    "faketime": "faketime",
-    # What `faketime` preloads: it lies elsewhere here, so the tests name it.
-    "libfaketime": None,
     "prometheus": "promtool",
     # It renders deploy/kubernetes; no cluster is asked.
     "kubernetes-client": "kubectl",
@@ -47,9 +44,9 @@ def provide(root: Path) -> None:
         return
     missing = [it for it in ("apt-get", "apt-cache", "dpkg-deb") if not shutil.which(it)]
     if missing:
-        raise CannotRunHere(f"{', '.join(missing)}: not here, so this is no Debian or Ubuntu; install etcd, faketime, "
-                            "Prometheus and kubectl in the way of this system, and they are taken from the PATH")
-    print("set-up: etcd, faketime, promtool and kubectl into .debian/ (once, for the tests; 40 MB to fetch)", flush=True)
+        raise CannotRunHere(f"{', '.join(missing)}: not here, so this is no Debian or Ubuntu; install etcd, Prometheus "
+                            "and kubectl in the way of this system, and they are taken from the PATH")
+    print("set-up: etcd, promtool and kubectl into .debian/ (once, for the tests; 40 MB to fetch)", flush=True)
     folder.mkdir(exist_ok=True)
     with wheels.lock(folder):
         if not _is_ready(folder):
