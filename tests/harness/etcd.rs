@@ -1,7 +1,7 @@
 //! A real etcd for one test: one member on free ports, in a folder that goes with it. It is stopped,
 //! frozen, wiped, and started again where it was.
 
-use crate::{debian, eventually, processes};
+use crate::{debian, eventually, processes, tied::tied};
 use std::{
     fs,
     fs::File,
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// The user and the password of an etcd that asks for one.
 pub const USER: [&str; 2] = ["root", "a password of tests"];
 
-/// An etcd. Dropping it kills it.
+/// An etcd. Dropping it kills it, and so does the end of the thread that started it.
 #[derive(Debug)]
 pub struct Etcd {
     program: PathBuf,
@@ -161,7 +161,7 @@ impl Etcd {
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
         let log = log.expect("the folder takes a log");
-        let mut command = Command::new(&self.program);
+        let mut command = tied(&self.program);
         command.args(["--name", "test", "--log-level", "warn", "--data-dir"]).arg(self.data());
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);

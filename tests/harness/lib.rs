@@ -23,7 +23,9 @@ mod small_disk;
 mod memory_cgroup;
 pub mod chaos;
 mod router;
+pub mod skipping;
 pub mod debian;
+mod tied;
 pub mod etcd;
 
 pub use client::{Client, TestAnswer};

@@ -1,13 +1,18 @@
-//! A control group with too little memory: the kernel kills the worker in it.
+//! A control group with too little memory: the kernel kills the worker in it. Gone when it is dropped,
+//! and at the next start what a killed test left.
 
 use crate::{
     privilege::is_root,
+    processes,
     rig::{Rig, by_shell},
+    tied::tied,
 };
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
+    thread,
+    time::Duration,
 };
 
 /// A control group of memory (v2, or v1). Removed when it is dropped, and who is in it killed.
@@ -17,6 +22,9 @@ pub struct MemoryCgroup {
     files: Files,
     hog: Option<Child>,
 }
+
+/// How the names of groups begin; a process id follows.
+const NAME: &str = "mfchaos-";
 
 /// What the two versions call the same.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +69,8 @@ impl MemoryCgroup {
         };
         let files = VERSIONS.iter().find(limits_memory).copied();
         let files = files.ok_or("no control group here limits memory")?;
-        let folder = Path::new(files.root).join(format!("mfchaos-{}", std::process::id()));
+        sweep(Path::new(files.root));
+        let folder = Path::new(files.root).join(format!("{NAME}{}", std::process::id()));
         fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok(Self { folder, files, hog: None })
     }
@@ -87,7 +96,7 @@ impl MemoryCgroup {
         let procs = self.folder.join("cgroup.procs");
         // It holds a line in memory until its end, and this one has none.
         let script = format!("echo $$ > {} && exec tail /dev/zero", procs.display());
-        let hog = Command::new("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
+        let hog = tied("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
         self.hog = Some(hog);
         Ok(())
     }
@@ -122,15 +131,52 @@ impl MemoryCgroup {
 impl Drop for MemoryCgroup {
     fn drop(&mut self) {
         self.end_hog();
-        // A group whose processes are just ending is busy for a moment.
-        for _ in 0..100 {
-            for pid in self.read("cgroup.procs").unwrap_or_default().lines() {
-                crate::processes::kill(pid.parse().unwrap_or_default());
-            }
-            if fs::remove_dir(&self.folder).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        remove(&self.folder);
+    }
+}
+
+/// Kills who is in a group, and removes it.
+fn remove(group: &Path) {
+    // A group whose processes are just ending is busy for a moment.
+    for _ in 0..100 {
+        let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        for pid in members.lines().filter_map(|it| it.parse().ok()) {
+            processes::kill(pid);
         }
+        if fs::remove_dir(group).is_ok() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes what killed tests left.
+fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(NAME);
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn groups_of_tests_that_are_gone_are_removed_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        let mut gone = Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let [gone, own] = [gone.id(), std::process::id()].map(|pid| format!("{NAME}{pid}"));
+        for name in [&*gone, &own, "another"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        sweep(root.path());
+        assert!(!root.path().join(gone).exists());
+        assert!(root.path().join(own).exists() && root.path().join("another").exists());
     }
 }

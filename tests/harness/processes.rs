@@ -90,9 +90,13 @@ pub fn thaw(pid: u32) {
 }
 
 fn send(pid: u32, signal: Signal) {
-    let all = all();
+    let pid = Pid::from_u32(pid);
+    let mut system = System::new().expect("this system has a process table");
+    // Of this one alone, because it takes a while to look at all, and faults are timed.
+    let nothing_more = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, nothing_more);
     // If there is none any more, that is what was wanted.
-    let _ = all.process(Pid::from_u32(pid)).and_then(|process| process.kill_with(signal));
+    let _ = system.process(pid).and_then(|process| process.kill_with(signal));
 }
 
 fn all() -> System {
