@@ -1,17 +1,20 @@
 //! Faults under a steady load: what they cost, in failed invocations and in time to recover.
 //!
 //! A scenario starts a cluster of real processes, loads it with invocations of warm and cold models
-//! at a steady rate, does something to it, and reports. The tests run each in a short form
-//! (`tests/chaos`), the program `chaos` in a long one; docs/reliability.md has what came out.
+//! at a steady rate, does something to it, says what that may cost ([`Aim`]), and reports. The tests
+//! run each in a short form (`tests/chaos`), the program `chaos` in a long one; docs/reliability.md
+//! has what came out.
 
+mod aim;
 mod load;
+mod recovery;
 mod report;
 mod run;
 pub mod scenarios;
+mod witness;
 
-pub use load::{Kind, Menu, Outcome, PacedLoad, Record};
-pub use report::{Mark, REPORT_HEAD, Report, Row};
-pub use run::Run;
+pub use aim::Aim;
+pub use report::{REPORT_HEAD, Report};
 
 use std::time::Duration;
 
@@ -25,8 +28,10 @@ pub struct Plan {
     pub cold_percent: u32,
     /// Before the first fault, and after the last.
     pub calm: Duration,
-    /// How long a fault lasts that does not end by itself.
+    /// How long a fault lasts that does not end by itself. Some scenarios need longer.
     pub hold: Duration,
+    /// The same for a store that is gone: clients and caches bear that for a while.
+    pub store_gone: Duration,
     /// How long the scenario of many kills goes on.
     pub kills: Duration,
     /// An invocation that takes longer counts as disturbed.
@@ -34,18 +39,20 @@ pub struct Plan {
 }
 
 /// How often a worker is killed in the scenario of many kills.
-pub const KILL_INTERVAL: Duration = Duration::from_secs(10);
+const KILL_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Plan {
-    /// For the tests: programs may be slow and the machine busy.
+    /// For the tests: programs may be slow and the machine busy. What a cluster does that has not
+    /// recovered takes longer than what counts as disturbed: seconds until somebody gives up.
     pub const SHORT: Self = Self {
         rate: 60,
         n_warm: 24,
         cold_percent: 5,
-        calm: Duration::from_millis(1500),
+        calm: Duration::from_secs(3),
         hold: Duration::from_secs(5),
+        store_gone: Duration::from_secs(8),
         kills: Duration::from_secs(30),
-        disturbed: Duration::from_millis(250),
+        disturbed: Duration::from_millis(500),
     };
 
     /// For figures.
@@ -56,9 +63,16 @@ impl Plan {
             cold_percent: 5,
             calm: Duration::from_secs(5),
             hold,
+            store_gone: hold.max(Duration::from_mins(1)),
             kills,
             disturbed: Duration::from_millis(100),
         }
+    }
+
+    /// The same, for faults that show only after a while.
+    #[must_use]
+    pub fn holding_at_least(self, least: Duration) -> Self {
+        Self { hold: self.hold.max(least), ..self }
     }
 
     /// How many models are never asked until the load does, if faults last `lasting` in all.

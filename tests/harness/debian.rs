@@ -1,9 +1,8 @@
 //! Programs that only tests need: on the PATH, or where `scripts/setup.py debian` unpacked them.
 
+use crate::skipping;
 use std::{
     env,
-    fs::File,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -15,33 +14,13 @@ pub fn program(name: &str) -> Option<PathBuf> {
     places.find(|place| place.is_file())
 }
 
-/// Returns where a file below `/usr` is, of the system or unpacked: `lib/…/faketime/libfaketime.so.1`.
-pub fn file(below_usr: &str) -> Option<PathBuf> {
-    let mut roots = [PathBuf::from("/"), unpacked()].into_iter();
-    roots.find_map(|root| Some(root.join("usr").join(below_usr)).filter(|place| place.is_file()))
-}
-
 /// Returns where a program is, or says loudly that the test is skipped.
 pub fn program_or_skip(name: &str) -> Option<PathBuf> {
     let found = program(name);
     if found.is_none() {
-        skipped(&format!("{name} is not here (python3 scripts/setup.py debian)"));
+        skipping::skipped(&format!("{name} is not here (python3 scripts/setup.py debian)"));
     }
     found
-}
-
-/// Says that the running test is skipped, and why. `scripts/run_tests.py` counts it: for the runner
-/// itself, a test that returns has passed.
-pub fn skipped(why: &str) {
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    // A closed standard error is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "!! SKIPPED: {name}: {why}");
-    if let Some(file) = env::var_os("MANIFOLD_SKIPPED") {
-        let file = File::options().create(true).append(true).open(file);
-        let written =
-            file.and_then(|mut file| file.write_all(format!("{name}: {why}\n").as_bytes()));
-        written.expect("what counts the skipped tests can be written to");
-    }
 }
 
 fn unpacked() -> PathBuf {

@@ -5,7 +5,7 @@ use crate::client::{Client, TestAnswer};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,14 +20,14 @@ const SEED: u64 = 4;
 
 /// How long a client that knows two routers waits for one before it asks the other: longer than the
 /// lease, after which a router answers for a silent worker.
-const PATIENCE_WITH_ROUTER: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE_WITH_ROUTER: Duration = Duration::from_secs(5);
 
-/// How long it then asks the other one first.
+/// How long it then asks the other one first, until a single invocation tries the first one again.
 const AVOIDANCE: Duration = Duration::from_secs(10);
 
 /// What the load asks for.
 #[derive(Clone, Debug, Default)]
-pub struct Menu {
+pub(super) struct Menu {
     /// Asked all the time.
     pub warm: Vec<String>,
     /// Asked once each, in this order.
@@ -39,7 +39,7 @@ pub struct Menu {
 
 /// What a model was when it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Warm,
     /// On no instance.
     Cold,
@@ -49,7 +49,7 @@ pub enum Kind {
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(super) enum Outcome {
     Served,
     /// 503, and when to ask again.
     Hinted,
@@ -59,7 +59,7 @@ pub enum Outcome {
 
 /// One invocation.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub(super) struct Record {
     pub kind: Kind,
     pub due: Instant,
     pub end: Instant,
@@ -69,14 +69,14 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn latency(&self) -> Duration {
+    pub(super) fn latency(&self) -> Duration {
         self.end - self.due
     }
 }
 
 /// A load that runs until it is told to end.
 #[derive(Debug)]
-pub struct PacedLoad {
+pub(super) struct PacedLoad {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -102,7 +102,7 @@ struct Chooser {
 
 impl PacedLoad {
     /// Starts to ask, through every router in turn.
-    pub fn start(clients: Vec<Client>, menu: Menu, rate: u32) -> Self {
+    pub(super) fn start(clients: Vec<Client>, menu: Menu, rate: u32) -> Self {
         let shared = Arc::new(Shared {
             clients,
             records: Mutex::default(),
@@ -115,13 +115,18 @@ impl PacedLoad {
         Self { shared, task }
     }
 
+    /// Asks every router in turn again, whatever did not answer before.
+    pub(super) fn ask_every_router(&self) {
+        *self.shared.avoided() = None;
+    }
+
     /// Mixes in the models that are on disk alone, from now on.
-    pub fn ask_disk(&self) {
+    pub(super) fn ask_disk(&self) {
         self.shared.asks_disk.store(true, Ordering::Relaxed);
     }
 
     /// Asks nothing new, waits for what is under way, and returns every invocation.
-    pub async fn end(self) -> Vec<Record> {
+    pub(super) async fn end(self) -> Vec<Record> {
         self.shared.is_over.store(true, Ordering::Relaxed);
         self.task.await.expect("the load does not panic");
         std::mem::take(&mut *self.shared.records.lock().expect("nobody panics with the lock"))
@@ -171,8 +176,7 @@ impl Shared {
         // Who knows two routers asks the other one, once.
         let retried = answer.is_err() && self.clients.len() > 1;
         if retried {
-            *self.avoided.lock().expect("nobody panics with the lock") =
-                Some((first, Instant::now() + AVOIDANCE));
+            *self.avoided() = Some((first, Instant::now() + AVOIDANCE));
             answer = self.try_ask((first + 1) % self.clients.len(), model, &body).await;
         }
         let outcome = match answer {
@@ -192,9 +196,20 @@ impl Shared {
     /// Every router in turn, but for one that did not answer just now.
     fn first_router(&self, nth: usize) -> usize {
         let nth = nth % self.clients.len();
-        let avoided = *self.avoided.lock().expect("nobody panics with the lock");
-        let is_avoided = avoided.is_some_and(|(it, until)| it == nth && Instant::now() < until);
-        if is_avoided { (nth + 1) % self.clients.len() } else { nth }
+        let now = Instant::now();
+        match &mut *self.avoided() {
+            Some((it, until)) if *it == nth && now < *until => (nth + 1) % self.clients.len(),
+            Some((it, until)) if *it == nth => {
+                // This one tries it; nobody else does until it is known what comes of that.
+                *until = now + AVOIDANCE;
+                nth
+            }
+            _ => nth,
+        }
+    }
+
+    fn avoided(&self) -> MutexGuard<'_, Option<(usize, Instant)>> {
+        self.avoided.lock().expect("nobody panics with the lock")
     }
 
     async fn try_ask(&self, router: usize, model: &str, body: &[u8]) -> Result<TestAnswer, String> {

@@ -1,205 +1,234 @@
-//! What a scenario shows: how many invocations failed, and how long the cluster took to recover.
+//! What a scenario shows: what it cost, whether that was allowed, and how long it took to recover.
 
-use super::load::{Kind, Outcome, Record};
+use super::{
+    Aim,
+    load::{Kind, Outcome, Record},
+    recovery::{Judge, Verdict, Window},
+};
 use std::{fmt, time::Duration};
 use tokio::time::Instant;
-
-/// The cluster has recovered when for as long nobody was disturbed.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// Failed invocations that are shown in words.
 const MAX_SHOWN: usize = 5;
 
 /// Above the rows that reports are.
 pub const REPORT_HEAD: &str = "\
-| scenario | invocations (cold) | failed | 503 with a hint (on no instance) | sent again by the client | \
-time to recover | longest | p99 before |
-| --- | --- | --- | --- | --- | --- | --- | --- |";
+| fault | invocations | failed | retried | hinted | disturbed | time to recover | longest latency | \
+aim | met |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
 
 /// Something that was done to the cluster.
 #[derive(Clone, Debug)]
-pub struct Mark {
-    pub what: String,
-    pub at: Instant,
-    /// Whether models that are on no instance count, too.
-    pub counts_cold: bool,
+pub(super) struct Mark {
+    pub(super) what: String,
+    pub(super) at: Instant,
+    pub(super) aim: Aim,
+    pub(super) cost: Cost,
+}
+
+/// What it must cost invocations besides time. None may fail, whatever was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    Nothing,
+    /// Who is connected to the router that is lost asks the other one.
+    Retries,
+    /// Models that are on no instance are answered 503 with a hint, because the store is out.
+    Hints,
+    /// They wait for a store that stalls, and are told so, too, once that takes too long.
+    WaitsOrHints,
+}
+
+impl Cost {
+    /// Whether the store is out, so that models on no instance suffer.
+    fn is_stores(self) -> bool {
+        matches!(self, Self::Hints | Self::WaitsOrHints)
+    }
 }
 
 /// What came of one mark.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub what: String,
-    /// From the mark to the end of the last invocation that it disturbed.
-    pub recovery: Duration,
+#[derive(Clone, Debug)]
+struct Row {
+    what: String,
+    aim: Aim,
+    /// From the mark to the end of the last stretch of invocations that it disturbed.
+    recovery: Duration,
+    /// How much later something else was done, or nothing asked any more.
+    window: Duration,
 }
 
 /// What a scenario shows.
 #[derive(Clone, Debug)]
 pub struct Report {
-    pub name: String,
-    pub n_all: usize,
-    pub n_cold: usize,
-    pub failed: Vec<String>,
-    /// 503 with a hint when to ask again, for a model that is on no instance.
-    pub n_hinted: usize,
-    /// 503 with a hint, for a model that is on one.
-    pub n_hinted_held: usize,
-    pub n_retried: usize,
-    pub rows: Vec<Row>,
+    name: String,
+    n_all: usize,
+    n_cold: usize,
+    failed: Vec<String>,
+    /// 503 with a hint when to ask again, for a model on no instance while the store was out.
+    n_hinted: usize,
+    n_retried: usize,
+    n_disturbed: usize,
+    /// As slow, because the machine ran nobody.
+    n_held_up: usize,
+    rows: Vec<Row>,
     /// Of those that were served.
-    pub longest: Duration,
-    /// Of those that were served before the first mark.
-    pub calm_p99: Duration,
+    longest: Duration,
+    /// What was not as it must be, failures aside.
+    surprises: Vec<String>,
 }
 
 impl Report {
-    pub fn new(name: &str, records: &[Record], marks: &[Mark], disturbed: Duration) -> Self {
-        let hinted = |is_cold: bool| {
-            let mut hinted: Vec<_> =
-                records.iter().filter(|it| it.outcome == Outcome::Hinted).collect();
-            hinted.retain(|it| (it.kind == Kind::Cold) == is_cold);
-            hinted.len()
-        };
-        let failed = records.iter().filter_map(|it| match &it.outcome {
-            Outcome::Failed(text) => Some(text.clone()),
-            Outcome::Served | Outcome::Hinted => None,
-        });
-        let served = || records.iter().filter(|it| it.outcome == Outcome::Served);
-        let first = marks.first().map(|it| it.at);
-        let calm = served().filter(|it| first.is_none_or(|first| it.end < first));
+    pub(super) fn new(name: &str, records: &[Record], marks: &[Mark], judge: &Judge) -> Self {
         let ends = marks.iter().skip(1).map(|it| Some(it.at)).chain([None]);
-        let rows = marks.iter().zip(ends).map(|(mark, end)| Row {
-            what: mark.what.clone(),
-            recovery: recovery(records, mark, end, disturbed),
+        let windows = marks.iter().zip(ends).map(|(mark, end)| {
+            let counts_cold = !mark.cost.is_stores();
+            (mark, Window { start: mark.at, end, counts_cold })
         });
-        Self {
+        let windows: Vec<_> = windows.collect();
+        let may = |costs: fn(Cost) -> bool, record: &Record| {
+            windows.iter().any(|(mark, window)| costs(mark.cost) && window.holds(record))
+        };
+        let is_hint = |it: &Record| {
+            it.outcome == Outcome::Hinted && it.kind == Kind::Cold && may(Cost::is_stores, it)
+        };
+        let n_of = |verdict: Verdict| {
+            let is_so = |it: &&Record| judge.verdict(it) == verdict;
+            let counts = |it: &&Record| windows.iter().any(|(_, window)| window.counts(it));
+            records.iter().filter(counts).filter(is_so).count()
+        };
+        let failed = records.iter().filter(|it| !is_hint(it)).filter_map(|it| match &it.outcome {
+            Outcome::Failed(text) => Some(text.clone()),
+            Outcome::Hinted => Some(format!("{:?} model: 503 with a hint", it.kind)),
+            Outcome::Served => None,
+        });
+        let is_served = |it: &&Record| it.outcome == Outcome::Served;
+        let retried = || records.iter().filter(|it| it.retried);
+        let mut report = Self {
             name: name.to_owned(),
             n_all: records.len(),
             n_cold: records.iter().filter(|it| it.kind == Kind::Cold).count(),
             failed: failed.collect(),
-            n_hinted: hinted(true),
-            n_hinted_held: hinted(false),
-            n_retried: records.iter().filter(|it| it.retried).count(),
-            rows: rows.collect(),
-            longest: served().map(Record::latency).max().unwrap_or_default(),
-            calm_p99: p99(calm.map(Record::latency).collect()),
+            n_hinted: records.iter().filter(|it| is_hint(it)).count(),
+            n_retried: retried().count(),
+            n_disturbed: n_of(Verdict::Disturbed),
+            n_held_up: n_of(Verdict::HeldUpByMachine),
+            rows: windows.iter().map(|it| row(it.0, it.1, records, judge)).collect(),
+            longest: records
+                .iter()
+                .filter(is_served)
+                .map(Record::latency)
+                .max()
+                .unwrap_or_default(),
+            surprises: Vec::new(),
+        };
+        let n_needless = retried().filter(|it| !may(|cost| cost == Cost::Retries, it)).count();
+        report.surprises = report.look_for_surprises(n_needless, marks);
+        report
+    }
+
+    fn look_for_surprises(&self, n_needless_retries: usize, marks: &[Mark]) -> Vec<String> {
+        let costs = |cost: Cost| marks.iter().any(|it| it.cost == cost);
+        let cases = [
+            (self.n_all == 0 || self.n_cold == 0, "nothing was asked".to_owned()),
+            (
+                n_needless_retries > 0,
+                format!("{n_needless_retries} got no answer from a router that nobody took away"),
+            ),
+            (costs(Cost::Retries) && self.n_retried == 0, "nobody missed the router".to_owned()),
+            (costs(Cost::Hints) && self.n_hinted == 0, "nobody missed the store".to_owned()),
+        ];
+        cases.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what).collect()
+    }
+
+    /// Whether every invocation was served, or was refused as it may be, and nothing else surprised.
+    pub fn is_clean(&self) -> bool {
+        self.failed.is_empty() && self.surprises.is_empty()
+    }
+
+    /// Fails the test unless every invocation was served, or was refused as it may be, and the
+    /// cluster recovered from everything that was done to it, with time to spare.
+    #[track_caller]
+    pub fn expect_survival(&self) {
+        assert!(self.is_clean(), "{}", self.complaints());
+        for Row { what, aim, recovery, window } in &self.rows {
+            let is_within = aim.bound(*window).is_none_or(|bound| *recovery <= bound);
+            assert!(is_within, "{what}: {recovery:?} of {window:?} until it settled: {self}");
         }
     }
 
-    /// The longest of all recoveries.
-    pub fn recovery(&self) -> Duration {
-        self.rows.iter().map(|it| it.recovery).max().unwrap_or_default()
+    /// What went wrong, in words; empty if nothing did.
+    pub fn complaints(&self) -> String {
+        let failed = self.failed.iter().take(MAX_SHOWN).map(|it| format!("failed: {it}"));
+        let lines = failed.chain(self.surprises.iter().cloned());
+        lines.map(|line| format!("    {}: {line}\n", self.name)).collect()
     }
 
-    /// Fails the test unless every invocation was served.
-    #[track_caller]
-    pub fn expect_no_failure(&self) {
-        self.expect_held_models_served();
-        assert_eq!(self.n_hinted, 0, "{self}");
-    }
-
-    /// Fails the test unless every invocation was served of a model that was on an instance; one on
-    /// none may have been told when to ask again.
-    #[track_caller]
-    pub fn expect_held_models_served(&self) {
-        assert!(self.n_all > 0 && self.n_cold > 0, "nothing was asked: {self}");
-        assert!(self.failed.is_empty() && self.n_hinted_held == 0, "{self}");
-    }
-
-    /// Fails the test if the cluster took longer to recover. Generous: no figure, but a bound on what
-    /// is right.
-    #[track_caller]
-    pub fn expect_recovery_within(&self, bound: Duration) {
-        assert!(self.recovery() <= bound, "{self}");
-    }
-}
-
-/// Returns how long after a mark the last invocation ended that it disturbed.
-fn recovery(
-    records: &[Record],
-    mark: &Mark,
-    end: Option<Instant>,
-    disturbed: Duration,
-) -> Duration {
-    let is_disturbed = |it: &&Record| {
-        let counts = mark.counts_cold || it.kind != Kind::Cold;
-        counts && (it.outcome != Outcome::Served || it.latency() > disturbed)
-    };
-    let is_after = |it: &&Record| it.end > mark.at && end.is_none_or(|end| it.due < end);
-    let mut after: Vec<_> = records.iter().filter(is_after).filter(is_disturbed).collect();
-    after.sort_by_key(|it| it.due);
-    let mut over = mark.at;
-    for record in after {
-        if record.due > over + QUIET {
-            break;
+    fn recoveries(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            // Things that are done again and again have one entry each.
+            if !names.contains(&&*row.what) {
+                names.push(&row.what);
+            }
         }
-        over = over.max(record.end);
+        let entries = names.into_iter().map(|name| {
+            let those = self.rows.iter().filter(|it| it.what == name);
+            let mut times: Vec<_> = those.map(|it| it.recovery.as_millis()).collect();
+            times.sort_unstable();
+            match &*times {
+                [.., longest] if times.len() > 1 => {
+                    let (n, median) = (times.len(), times[times.len() / 2]);
+                    format!("{name}: {longest} ms (longest of {n}; median {median} ms)")
+                }
+                [only] => format!("{name}: {only} ms"),
+                _ => String::new(),
+            }
+        });
+        entries.collect::<Vec<_>>().join("; ")
     }
-    over - mark.at
+
+    fn met(&self) -> &'static str {
+        let mut aims = self.rows.iter().filter_map(|it| Some((it.aim.figure()?, it.recovery)));
+        if !self.is_clean() {
+            "**no**"
+        } else if aims.clone().any(|(figure, recovery)| recovery > figure) {
+            "missed"
+        } else if aims.next().is_some() {
+            "met"
+        } else {
+            "–"
+        }
+    }
 }
 
-fn p99(mut latencies: Vec<Duration>) -> Duration {
-    latencies.sort_unstable();
-    let nth = latencies.len().saturating_sub(1) * 99 / 100;
-    latencies.get(nth).copied().unwrap_or_default()
+fn row(mark: &Mark, window: Window, records: &[Record], judge: &Judge) -> Row {
+    let last = records.iter().map(|it| it.due).max().unwrap_or(mark.at);
+    let end = window.end.unwrap_or(last);
+    Row {
+        what: mark.what.clone(),
+        aim: mark.aim,
+        recovery: judge.recovery(records.iter().filter(|it| window.counts(it)), mark.at),
+        window: end.saturating_duration_since(mark.at),
+    }
 }
 
-/// As a row of the table in docs/reliability.md, and the first failures below it.
+/// As a row of the table in docs/reliability.md.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, n_all, n_cold, failed, n_hinted, n_hinted_held, n_retried, .. } = self;
-        let rows: Vec<String> = self
-            .rows
-            .iter()
-            .map(|Row { what, recovery }| format!("{what}: {} ms", recovery.as_millis()))
-            .collect();
-        let n_failed = failed.len() + n_hinted_held;
+        let Self { name, n_all, n_cold, failed, n_hinted, n_retried, n_disturbed, .. } = self;
+        let held_up = match self.n_held_up {
+            0 => String::new(),
+            n => format!(" (and {n} by the machine)"),
+        };
+        let aims = self.rows.iter().map(|it| it.aim);
+        let aim = aims.clone().find(|it| it.figure().is_some()).unwrap_or(Aim::Settles);
         write!(
             f,
-            "| {name} | {n_all} ({n_cold}) | {n_failed} | {n_hinted} | {n_retried} | {} | {} ms | {} ms |",
-            rows.join("; "),
+            "| {name} | {n_all} ({n_cold} cold) | {} | {n_retried} | {n_hinted} | \
+             {n_disturbed}{held_up} | {} | {} ms | {aim} | {} |",
+            failed.len(),
+            self.recoveries(),
             self.longest.as_millis(),
-            self.calm_p99.as_millis()
-        )?;
-        for text in failed.iter().take(MAX_SHOWN) {
-            write!(f, "\n    failed: {text}")?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(start: Instant, due_ms: u64, took_ms: u64, outcome: Outcome) -> Record {
-        let due = start + Duration::from_millis(due_ms);
-        let end = due + Duration::from_millis(took_ms);
-        Record { kind: Kind::Warm, due, end, outcome, retried: false }
-    }
-
-    #[track_caller]
-    fn check(records: &[(u64, u64, Outcome)], expected_ms: u64) {
-        let start = Instant::now();
-        let records: Vec<_> =
-            records.iter().map(|it| record(start, it.0, it.1, it.2.clone())).collect();
-        let at = start + Duration::from_secs(1);
-        let mark = Mark { what: "it".to_owned(), at, counts_cold: true };
-        let recovery = recovery(&records, &mark, None, Duration::from_millis(100));
-        assert_eq!(recovery, Duration::from_millis(expected_ms));
-    }
-
-    #[test]
-    fn recovery_lasts_until_the_last_disturbed_invocation_ends() {
-        use Outcome::Served;
-        check(&[(900, 50, Served), (1100, 50, Served)], 0);
-        check(&[(990, 200, Served), (1100, 50, Served)], 190);
-        check(&[(1100, 700, Served), (1900, 300, Served)], 1200);
-        check(&[(1100, 1, Outcome::Failed(String::new()))], 101);
-    }
-
-    #[test]
-    fn what_comes_after_a_quiet_second_is_another_matter() {
-        check(&[(1100, 200, Outcome::Served), (2400, 500, Outcome::Served)], 300);
+            self.met()
+        )
     }
 }

@@ -1,9 +1,11 @@
 //! One scenario while it runs: its cluster under load, and what was done to it when.
 
 use super::{
-    Plan,
+    Aim, Plan,
     load::{Menu, PacedLoad},
-    report::{Mark, Report},
+    recovery::Judge,
+    report::{Cost, Mark, Report},
+    witness::Witness,
 };
 use crate::{archives, client::Client, cluster::Cluster, eventually};
 use futures_util::{StreamExt as _, stream};
@@ -15,22 +17,28 @@ const N_AT_ONCE: usize = 8;
 
 /// A cluster under load.
 #[derive(Debug)]
-pub struct Run {
+pub(super) struct Run {
     name: String,
     plan: Plan,
     load: PacedLoad,
+    witness: Witness,
     marks: Vec<Mark>,
 }
 
 impl Run {
     /// Uploads the models, asks the warm ones, and starts the load. `lasting` is what the faults take
     /// in all.
-    pub async fn start(name: &str, cluster: &Cluster, plan: &Plan, lasting: Duration) -> Self {
+    pub(super) async fn start(
+        name: &str,
+        cluster: &Cluster,
+        plan: &Plan,
+        lasting: Duration,
+    ) -> Self {
         Self::start_with_disk(name, cluster, plan, lasting, 0).await
     }
 
     /// The same, with models that are on disk alone.
-    pub async fn start_with_disk(
+    pub(super) async fn start_with_disk(
         name: &str,
         cluster: &Cluster,
         plan: &Plan,
@@ -57,41 +65,48 @@ impl Run {
         }
         ask_all(cluster.client(), &menu.warm).await;
         let load = PacedLoad::start(cluster.clients(), menu, plan.rate);
-        let run = Self { name: name.to_owned(), plan: *plan, load, marks: Vec::new() };
+        let witness = Witness::start();
+        let run = Self { name: name.to_owned(), plan: *plan, load, witness, marks: Vec::new() };
         run.lasts(plan.calm).await;
         run
     }
 
-    /// Notes that something is done now.
-    pub fn mark(&mut self, what: &str) {
-        self.marks.push(Mark { what: what.to_owned(), at: Instant::now(), counts_cold: true });
+    /// Notes that something is done now, and what it may cost in time.
+    pub(super) fn mark(&mut self, what: &str, aim: Aim) {
+        self.mark_costing(Cost::Nothing, what, aim);
     }
 
-    /// Notes that something is done now which models on no instance may suffer from.
-    pub fn mark_but_cold(&mut self, what: &str) {
-        self.marks.push(Mark { what: what.to_owned(), at: Instant::now(), counts_cold: false });
+    /// Notes that something is done now that must cost some invocations more than time.
+    pub(super) fn mark_costing(&mut self, cost: Cost, what: &str, aim: Aim) {
+        self.marks.push(Mark { what: what.to_owned(), at: Instant::now(), aim, cost });
+    }
+
+    /// Has the load ask every router in turn again.
+    pub(super) fn ask_every_router(&self) {
+        self.load.ask_every_router();
     }
 
     /// Mixes in the models that are on disk alone.
-    pub fn ask_disk(&self) {
+    pub(super) fn ask_disk(&self) {
         self.load.ask_disk();
     }
 
     /// Lets the load go on. Time is what this is about; no state is waited for.
-    pub async fn lasts(&self, time: Duration) {
+    pub(super) async fn lasts(&self, time: Duration) {
         sleep(time).await;
     }
 
     /// Lets the load go on as long as a fault lasts.
-    pub async fn hold(&self) {
+    pub(super) async fn hold(&self) {
         self.lasts(self.plan.hold).await;
     }
 
     /// Lets the cluster be, ends the load, and tells what came of it.
-    pub async fn end(self) -> Report {
+    pub(super) async fn end(self) -> Report {
         self.lasts(self.plan.calm).await;
         let records = self.load.end().await;
-        Report::new(&self.name, &records, &self.marks, self.plan.disturbed)
+        let judge = Judge { patience: self.plan.disturbed, stalls: self.witness.end().await };
+        Report::new(&self.name, &records, &self.marks, &judge)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Skipped, VICTIM, cluster};
 use crate::{
-    chaos::{Plan, Report, Run},
+    chaos::{Aim, Plan, Report, aim::BEYOND_LEASES, run::Run},
     cluster::Cluster,
     forwarder::{Forwarder, between},
     netns::Netns,
@@ -34,11 +34,12 @@ impl Apart {
 
     async fn severed(self, plan: &Plan, name: &str, sever: impl FnOnce(&Netns)) -> Report {
         let Self { cluster, netns } = self;
+        let plan = &plan.holding_at_least(BEYOND_LEASES);
         let mut run = Run::start(name, &cluster, plan, 2 * plan.hold).await;
-        run.mark("cut");
+        run.mark("cut", Aim::SilentCut);
         sever(&netns);
         run.hold().await;
-        run.mark("healed");
+        run.mark("healed", Aim::Settles);
         netns.heal();
         cluster.all_in_service().await;
         run.end().await
@@ -65,10 +66,10 @@ pub async fn loss(plan: &Plan) -> Result<Report, Skipped> {
     let Apart { cluster, netns } = Apart::start().await?;
     let name = format!("network: {LOSS_PERCENT} % of packets lost");
     let mut run = Run::start(&name, &cluster, plan, plan.hold).await;
-    run.mark("loss began");
+    run.mark("loss began", Aim::WhileItLasts);
     netns.lose(LOSS_PERCENT);
     run.hold().await;
-    run.mark("loss ended");
+    run.mark("loss ended", Aim::Settles);
     netns.heal();
     Ok(run.end().await)
 }
@@ -81,10 +82,10 @@ pub async fn delay(plan: &Plan) -> Result<Report, Skipped> {
     let cluster = cluster().worker_rig(VICTIM, rig).start().await;
     let name = format!("network: {} ms more each way", DELAY.as_millis());
     let mut run = Run::start(&name, &cluster, plan, plan.hold).await;
-    run.mark("delay began");
+    run.mark("delay began", Aim::WhileItLasts);
     set(DELAY);
     run.hold().await;
-    run.mark("delay ended");
+    run.mark("delay ended", Aim::Settles);
     set(Duration::ZERO);
     Ok(run.end().await)
 }
