@@ -122,12 +122,9 @@ impl App {
         let (listener, address) = doors::bind(config.listen)?;
         let internal_listener = config.access.internal_listen.map(doors::bind).transpose()?;
         let for_workers = internal_listener.as_ref().map_or(address, |(_, address)| *address);
-        let cluster = match &etcd {
-            Some(etcd) => Some(join(&config, etcd, for_workers, &membership, &metrics).await?),
-            None => None,
-        };
-        let sharing = cluster.as_ref().zip(etcd).map(|(it, etcd)| it.sharing(etcd));
-        let log = JobLog::new(records, sharing);
+        let cluster = join(&config, etcd.as_ref(), for_workers, &membership, &metrics).await?;
+        let log =
+            JobLog::new(records, cluster.as_ref().zip(etcd).map(|(it, etcd)| it.sharing(etcd)));
         let (jobs, queue) = AsyncInvocations::open(log, config.asynchronous.max_async).await?;
         let registrar = Registrar::new(membership.clone(), config.membership, config.body);
         let shared = Shared {
@@ -263,17 +260,19 @@ async fn seed(
     }
 }
 
+/// Joins the cluster, if there is one to join.
 async fn join(
     config: &Config,
-    etcd: &Etcd,
+    etcd: Option<&Etcd>,
     bound: SocketAddr,
     membership: &Membership,
     metrics: &Metrics,
-) -> Result<Cluster, BuildError> {
+) -> Result<Option<Cluster>, BuildError> {
+    let Some(etcd) = etcd else { return Ok(None) };
     let identity = Identity::of(&config.cluster, etcd, bound).await;
     let identity = identity.map_err(BuildError::OwnAddress)?;
     let (membership, metrics) = (membership.clone(), metrics.cluster.clone());
-    Ok(Cluster::start(etcd, &config.cluster, identity, membership, metrics))
+    Ok(Some(Cluster::start(etcd, &config.cluster, identity, membership, metrics)))
 }
 
 impl Shared {

@@ -39,7 +39,7 @@ mod tests {
         let (held, is_dropped) = oneshot::channel::<()>();
         let task = Task::spawn(async move {
             let _held = held;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         assert!(task.is_alive());
         drop(task);
@@ -48,9 +48,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_is_no_longer_alive() {
-        let (begin, begun) = oneshot::channel::<()>();
-        let task = Task::spawn(async move { begun.await.expect("nobody says so") });
-        drop(begin);
+        let (cause, heard) = oneshot::channel::<()>();
+        let task = Task::spawn(async move { heard.await.expect("nobody says so") });
+        drop(cause);
         while task.is_alive() {
             tokio::task::yield_now().await;
         }

@@ -103,15 +103,15 @@ impl Links {
         body: &Bytes,
     ) -> Result<Response, SendRequestError> {
         self.0.is_busy.set(true);
-        let shelf = self.0.shelf(instance);
-        while let Some(link) = shelf.take() {
+        let kept = self.0.shelf(instance);
+        while let Some(link) = kept.take() {
             match link.exchange(self.0.head(&fill), body).await {
                 Err(Failure::Stale(_)) => {}
                 Err(Failure::Lost(error)) => return Err(error),
                 Ok(response) => return Ok(response),
             }
         }
-        let link = self.0.open(instance.address, Rc::downgrade(&shelf)).await?;
+        let link = self.0.open(instance.address, Rc::downgrade(&kept)).await?;
         let answered = link.exchange(self.0.head(&fill), body).await;
         answered.map_err(|(Failure::Stale(error) | Failure::Lost(error))| error)
     }

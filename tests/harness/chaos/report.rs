@@ -159,7 +159,8 @@ impl Report {
     pub fn complaints(&self) -> String {
         let failed = self.failed.iter().take(MAX_SHOWN).map(|it| format!("failed: {it}"));
         let lines = failed.chain(self.surprises.iter().cloned());
-        lines.map(|line| format!("    {}: {line}\n", self.name)).collect()
+        let lines: Vec<String> = lines.map(|line| format!("    {}: {line}", self.name)).collect();
+        lines.join("\n")
     }
 
     fn recoveries(&self) -> String {

@@ -54,7 +54,7 @@ fn late_answer_counts_where_it_was_due_and_where_it_came() {
 
 #[test]
 fn late_answers_of_a_run_of_all_slots_do_not_pile_up_in_its_last_one() {
-    let plan = Plan { duration: Duration::from_secs(60), ..plan(1) };
+    let plan = Plan { duration: Duration::from_mins(1), ..plan(1) };
     let took = [2_000, 30_000, 70_000];
     let events = took.map(|took_ms| event(0, 59_950, took_ms, ok("a", Cache::Hit)));
     let kept = kept(&plan, &events);

@@ -25,7 +25,7 @@ const HUGE: usize = 32 << 20;
 
 /// Invokes twice, and checks whether the second one went over the connection of the first.
 async fn check_used_again(answer: &'static [u8], expected: bool) {
-    let server = Server::answering(answer).await;
+    let server = Server::answering(answer);
     let caller = Caller::of(server.address);
     // Whether the answer is a good one, other tests ask.
     let (first, second) = (caller.invoke().await, caller.invoke().await);
@@ -71,7 +71,7 @@ async fn a_connection_is_not_used_again_where_an_answer_may_go_on() {
 async fn an_interim_answer_is_refused_and_what_follows_is_nobodys() {
     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     check_used_again(interim, false).await;
-    let server = Server::answering(b"HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    let server = Server::answering(b"HTTP/1.1 103 Early Hints\r\n\r\n");
     let error = Caller::of(server.address).invoke().await.unwrap_err();
     assert!(matches!(&error, InstanceError::Refused(it) if it.status == 103), "{error:?}");
 }
@@ -87,8 +87,7 @@ async fn an_answer_may_come_in_pieces_of_one_byte() {
                 tokio::task::yield_now().await;
             }
         }
-    })
-    .await;
+    });
     let caller = Caller::of(server.address);
     for _ in 0..3 {
         assert_eq!(caller.invoke().await.unwrap(), b"yes");
@@ -99,7 +98,7 @@ async fn an_answer_may_come_in_pieces_of_one_byte() {
 #[actix_web::test]
 async fn what_is_no_answer_is_sorted_by_whether_it_may_have_run() {
     let failure = async |answer: &'static [u8]| {
-        let server = Server::answering_once(answer).await;
+        let server = Server::answering_once(answer);
         Caller::of(server.address).invoke().await.unwrap_err()
     };
     for garbage in [&b"SSH-2.0-OpenSSH_9.6\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"] {
@@ -126,7 +125,7 @@ async fn a_body_that_breaks_off_is_never_whole() {
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n",
     ] {
-        let server = Server::answering_once(broken).await;
+        let server = Server::answering_once(broken);
         let caller = Caller::of(server.address);
         let answer = caller.send(&Bytes::new()).await.unwrap();
         assert!(matches!(read(answer).await, Err(AnswerError::Broken(_))));
@@ -135,7 +134,7 @@ async fn a_body_that_breaks_off_is_never_whole() {
 
 #[actix_web::test]
 async fn an_answer_that_nobody_reads_to_its_end_closes_its_connection() {
-    let server = Server::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
+    let server = Server::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf");
     let caller = Caller::of(server.address);
     let mut stream = caller.send(&Bytes::new()).await.unwrap().into_stream();
     assert_eq!(stream.next().await.unwrap().unwrap(), "half");
@@ -152,8 +151,7 @@ async fn a_refusal_ends_the_way_up_of_a_body() {
         connection.write_all(b"HTTP/1.1 413 X\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
         // Until it is closed.
         while let Ok(1..) = connection.read(&mut [0; 4096]).await {}
-    })
-    .await;
+    });
     let error = Caller::of(server.address).send(&vec![0; HUGE].into()).await.unwrap_err();
     assert!(matches!(&error, InstanceError::Refused(it) if it.status == 413), "{error:?}");
     eventually(|| server.n_open.get() == 0).await;
@@ -167,8 +165,7 @@ async fn a_success_counts_once_all_of_the_body_went_up() {
         connection.read_exact(&mut vec![0; n_bytes]).await.unwrap();
         receive(&mut connection).await.unwrap();
         connection.write_all(OK).await.unwrap();
-    })
-    .await;
+    });
     let caller = Caller::of(server.address);
     let answer = caller.send(&vec![0; HUGE].into()).await.unwrap();
     assert_eq!(read(answer).await.unwrap(), b"yes");
@@ -177,15 +174,14 @@ async fn a_success_counts_once_all_of_the_body_went_up() {
     let closing = Server::start(|mut connection: TcpStream| async move {
         receive_head(&mut connection).await.unwrap();
         connection.write_all(OK).await.unwrap();
-    })
-    .await;
+    });
     let error = Caller::of(closing.address).send(&vec![0; HUGE].into()).await.unwrap_err();
     assert!(matches!(error, InstanceError::Died(_)), "{error:?}");
 }
 
 #[actix_web::test]
 async fn a_connection_that_the_instance_closed_while_it_was_idle_is_replaced() {
-    let server = Server::answering_once(OK).await;
+    let server = Server::answering_once(OK);
     let caller = Caller::of(server.address);
     for n_connections in 1..4 {
         assert_eq!(caller.invoke().await.unwrap(), b"yes");
@@ -255,8 +251,7 @@ async fn what_is_kept_is_bounded_in_number_and_age() {
                 let _ = connection.write_all(OK).await;
             }
         }
-    })
-    .await;
+    });
     let caller = Caller::of(server.address);
     let n_invoked = super::MAX_IDLE + 10;
     let all = join_all((0..n_invoked).map(|_| caller.invoke()));

@@ -187,7 +187,7 @@ fn the_next_of_the_order_stand_by_for_replicas_that_are_too_busy() {
     let order = fixture.order();
     fixture.report(order[0], 900);
     // Also those that shall be replicas: they load it in any case.
-    assert_eq!(fixture.plan().sets[0].1.spares, order[1..1 + SPARE]);
+    assert_eq!(fixture.plan().sets[0].1.spares, order[1..=SPARE]);
     fixture.warmed(order[1]);
     fixture.warmed(order[2]);
     assert_eq!(fixture.plan().sets[0].1.spares, order[3..3 + SPARE]);

@@ -118,30 +118,31 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn done(is_done: bool) -> Result<Transacted, EtcdError> {
-        Ok(Transacted { is_done, revision: 1 })
-    }
+    type Answer = Result<Transacted, EtcdError>;
 
-    fn unheard() -> Result<Transacted, EtcdError> {
+    const MADE: Answer = Ok(Transacted { is_done: true, revision: 1 });
+    const OVERTAKEN: Answer = Ok(Transacted { is_done: false, revision: 1 });
+
+    fn unheard() -> Answer {
         Err(EtcdError::Unreachable("a".to_owned(), None))
     }
 
-    fn denied() -> Result<Transacted, EtcdError> {
+    fn denied() -> Answer {
         Err(EtcdError::Denied("a".to_owned(), "no".to_owned()))
     }
 
     #[test]
     fn the_only_attempt_is_believed() {
-        assert_eq!(verdict(&done(true), 0, Duration::ZERO), Verdict::Made);
-        assert_eq!(verdict(&done(false), 0, Duration::ZERO), Verdict::Conflict);
+        assert_eq!(verdict(&MADE, 0, Duration::ZERO), Verdict::Made);
+        assert_eq!(verdict(&OVERTAKEN, 0, Duration::ZERO), Verdict::Conflict);
         assert_eq!(verdict(&denied(), 0, Duration::ZERO), Verdict::Refused);
         assert_eq!(verdict(&unheard(), 0, Duration::ZERO), Verdict::Again);
     }
 
     #[test]
     fn a_commit_of_which_nothing_was_heard_is_never_said_not_to_be_made() {
-        assert_eq!(verdict(&done(true), 1, Duration::ZERO), Verdict::Made);
-        assert_eq!(verdict(&done(false), 1, Duration::ZERO), Verdict::Look);
+        assert_eq!(verdict(&MADE, 1, Duration::ZERO), Verdict::Made);
+        assert_eq!(verdict(&OVERTAKEN, 1, Duration::ZERO), Verdict::Look);
         for attempt in [denied(), unheard()] {
             assert_eq!(verdict(&attempt, 1, Duration::ZERO), Verdict::Again);
             assert_eq!(verdict(&attempt, 1, PATIENCE), Verdict::Unknown);

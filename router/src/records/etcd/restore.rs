@@ -137,15 +137,12 @@ fn parts(operations: Vec<Operation>) -> Vec<Vec<Operation>> {
         let has_room = |part: &&mut Vec<Operation>| {
             part.len() < MAX_OPERATIONS && n_bytes + size <= MAX_PART_BYTES
         };
-        match parts.last_mut().filter(has_room) {
-            Some(part) => {
-                n_bytes += size;
-                part.push(operation);
-            }
-            None => {
-                n_bytes = size;
-                parts.push(vec![operation]);
-            }
+        if let Some(part) = parts.last_mut().filter(has_room) {
+            n_bytes += size;
+            part.push(operation);
+        } else {
+            n_bytes = size;
+            parts.push(vec![operation]);
         }
     }
     parts

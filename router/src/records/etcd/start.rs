@@ -82,9 +82,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(error: CatchUpError, with_copy: AfterFailure, without: AfterFailure) {
-        assert_eq!(after_failure(&error, true, Duration::ZERO), with_copy, "{error:?}");
-        assert_eq!(after_failure(&error, false, Duration::ZERO), without, "{error:?}");
+    fn check(error: &CatchUpError, with_copy: AfterFailure, without: AfterFailure) {
+        assert_eq!(after_failure(error, true, Duration::ZERO), with_copy, "{error:?}");
+        assert_eq!(after_failure(error, false, Duration::ZERO), without, "{error:?}");
     }
 
     #[test]
@@ -98,19 +98,23 @@ mod tests {
         ] {
             assert_eq!(after_failure(&error, has_copy, waited), expected);
         }
-        check(RecordsError::Lost.into(), AfterFailure::TryAgain, AfterFailure::TryAgain);
+        check(&RecordsError::Lost.into(), AfterFailure::TryAgain, AfterFailure::TryAgain);
     }
 
     #[test]
     fn who_is_not_let_in_ends_at_once() {
         let error = CatchUpError::Asking(denied().into());
-        check(error, AfterFailure::End, AfterFailure::End);
+        check(&error, AfterFailure::End, AfterFailure::End);
     }
 
     #[test]
     fn what_is_wrong_with_etcd_ends_no_router_that_has_a_copy() {
-        check(CatchUpError::Restoring(too_large()), AfterFailure::StartWithCopy, AfterFailure::End);
-        check(CatchUpError::Restoring(denied()), AfterFailure::StartWithCopy, AfterFailure::End);
-        check(unreadable().into(), AfterFailure::StartWithCopy, AfterFailure::End);
+        check(
+            &CatchUpError::Restoring(too_large()),
+            AfterFailure::StartWithCopy,
+            AfterFailure::End,
+        );
+        check(&CatchUpError::Restoring(denied()), AfterFailure::StartWithCopy, AfterFailure::End);
+        check(&unreadable().into(), AfterFailure::StartWithCopy, AfterFailure::End);
     }
 }

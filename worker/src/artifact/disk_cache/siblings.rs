@@ -22,6 +22,9 @@ pub const FOLDER_PREFIX: &str = "manifold-";
 /// Folders that are deleted at one start. There is one for each container that was made anew.
 const MAX_SWEPT: usize = 64;
 
+/// Whatever group and others may do.
+const OTHERS: u32 = 0o077;
+
 /// All that lies in a cache.
 const PARTS: [&str; 3] = ["lock", "artifacts", "incoming"];
 
@@ -49,7 +52,7 @@ pub fn sweep(own: &Path) -> usize {
                 n_swept += 1;
             }
             Err(error) => {
-                warn!(path = %path.display(), %error, "cache of a worker that is gone stays")
+                warn!(path = %path.display(), %error, "cache of a worker that is gone stays");
             }
         }
         // Held until now: nobody else deletes it, too.
@@ -65,7 +68,7 @@ fn abandoned(path: &Path) -> Option<File> {
         let metadata = fs::symlink_metadata(path).ok()?;
         (metadata.uid() == own && !metadata.is_symlink()).then_some(metadata)
     };
-    let is_private = is_ours(path).is_some_and(|it| it.is_dir() && it.mode() & 0o077 == 0);
+    let is_private = is_ours(path).is_some_and(|it| it.is_dir() && it.mode() & OTHERS == 0);
     if !is_private || !has_parts_alone(path).unwrap_or(false) {
         return None;
     }

@@ -31,7 +31,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Does with each connection what `script` says.
-    pub(super) async fn start<S: Future<Output = ()> + 'static>(
+    pub(super) fn start<S: Future<Output = ()> + 'static>(
         script: impl Fn(TcpStream) -> S + 'static,
     ) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
@@ -57,22 +57,20 @@ impl Server {
     }
 
     /// Answers every request with these bytes.
-    pub(super) async fn answering(answer: &'static [u8]) -> Self {
+    pub(super) fn answering(answer: &'static [u8]) -> Self {
         Self::start(move |mut connection: TcpStream| async move {
             while receive(&mut connection).await.is_some() {
                 let _ = connection.write_all(answer).await;
             }
         })
-        .await
     }
 
     /// Answers the first request with these bytes, then closes.
-    pub(super) async fn answering_once(answer: &'static [u8]) -> Self {
+    pub(super) fn answering_once(answer: &'static [u8]) -> Self {
         Self::start(move |mut connection: TcpStream| async move {
             receive(&mut connection).await;
             let _ = connection.write_all(answer).await;
         })
-        .await
     }
 }
 

@@ -45,7 +45,7 @@ impl Model {
                 }
                 Operation::Delete(key) => drop(self.entries.remove(&key)),
                 Operation::DeleteAll(prefix) => {
-                    self.entries.retain(|it, _| !it.starts_with(&prefix))
+                    self.entries.retain(|it, _| !it.starts_with(&prefix));
                 }
             }
         }
