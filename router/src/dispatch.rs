@@ -26,8 +26,15 @@ use crate::{
 use awc::http::header::{HeaderName, HeaderValue};
 use shared::{address::ArtifactAddress, api::error::ErrorKind, id::FleetId, telemetry::Chain};
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
+
+/// A router that starts has heard of nobody. Workers report every second: those that there are have
+/// done so by then.
+const FIRST_HEARTBEATS: Duration = Duration::from_millis(1500);
+
+/// How often it is looked whether one has.
+const FIRST_POLL: Duration = Duration::from_millis(10);
 
 /// What a client asked for, parsed and whole.
 #[derive(Debug)]
@@ -98,8 +105,10 @@ impl Dispatch {
 
         self.retries.earn();
         let mut trail = Trail::new(History::new(self.config.max_tries, variant.repeats));
-        let mut place =
-            self.placement.place(&variant.fleet, key, &[]).ok_or(InvokeError::NoInstance)?;
+        let mut place = match self.placement.place(&variant.fleet, key, &[]) {
+            Some(place) => place,
+            None => self.first_place(&variant.fleet, key, deadline).await?,
+        };
         loop {
             let error = match self.send(&invocation, &artifact, &place, deadline).await {
                 Ok((answer, took)) => {
@@ -111,6 +120,23 @@ impl Dispatch {
             };
             place = self.go_on(error, (&variant.fleet, key), &place, &mut trail)?;
         }
+    }
+
+    /// Waits for somebody to place on, if the router has just started and may not have heard of them.
+    async fn first_place(
+        &self,
+        fleet: &FleetId,
+        key: &str,
+        deadline: Instant,
+    ) -> Result<Place, InvokeError> {
+        let deadline = deadline.min(self.started + FIRST_HEARTBEATS);
+        while Instant::now() < deadline {
+            sleep(FIRST_POLL).await;
+            if let Some(place) = self.placement.place(fleet, key, &[]) {
+                return Ok(place);
+            }
+        }
+        Err(InvokeError::NoInstance)
     }
 
     /// Returns where a failed invocation goes next, or what becomes of it.

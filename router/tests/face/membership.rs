@@ -129,6 +129,18 @@ async fn heartbeats_get_in_while_no_body_does() {
     assert_eq!((served.status, status), (200, 200));
 }
 
+/// Else each restart of a router without etcd would fail invocations for a second.
+#[actix_web::test]
+async fn a_router_that_has_just_started_waits_for_the_first_heartbeats() {
+    let instance = Instance::answering("a", Act::Send(ok("", "yes"))).await;
+    let router = Router::start(&[]).await;
+    let (served, _) = tokio::join!(router.invoke("m", b"x"), async {
+        tokio::task::yield_now().await;
+        router.heartbeat("a", instance.address, "serving").await
+    });
+    assert_eq!(served.status, 200, "{}", served.text());
+}
+
 /// A file each, and an instance that restarts often leaves many.
 #[actix_web::test]
 async fn connections_to_an_address_that_is_gone_are_closed() {
