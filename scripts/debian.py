@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,17 +16,23 @@ from pathlib import Path
 import wheels
 
 # Changes when `_unpack` makes something else of the same packages.
-RECIPE_VERSION = 1
-# A package, and the program that tests want of it (None: none that tests look for). All need nothing but the C library.
+RECIPE_VERSION = 2
+# A package, and the program that tests want of it (None: none that tests look for). All but those of `LINKED` need
+# nothing but the C library.
 PACKAGES = {
     "etcd-server": "etcd",
     "etcd-client": "etcdctl",
     "prometheus": "promtool",
     # It renders deploy/kubernetes; no cluster is asked.
     "kubernetes-client": "kubectl",
+    # The balancer before two routers.
+    "haproxy": "haproxy",
     # What makes a stand-in for Debian's image (base_images.py).
     "debootstrap": None,
 }
+# Packages whose libraries are fetched, too, where the machine lacks them: whoever starts their programs names
+# `.debian/usr/lib/*` in LD_LIBRARY_PATH.
+LINKED = ["haproxy"]
 # apt gives up on a silent mirror after this long, so often.
 SILENCE_S = 20
 RETRIES = 2
@@ -44,9 +51,9 @@ def provide(root: Path) -> None:
         return
     missing = [it for it in ("apt-get", "apt-cache", "dpkg-deb") if not shutil.which(it)]
     if missing:
-        raise CannotRunHere(f"{', '.join(missing)}: not here, so this is no Debian or Ubuntu; install etcd, Prometheus "
-                            "and kubectl in the way of this system, and they are taken from the PATH")
-    print("set-up: etcd, promtool and kubectl into .debian/ (once, for the tests; 40 MB to fetch)", flush=True)
+        raise CannotRunHere(f"{', '.join(missing)}: not here, so this is no Debian or Ubuntu; install etcd, "
+                            "Prometheus, HAProxy and kubectl in the way of this system, and they are taken from the PATH")
+    print("set-up: etcd, promtool, haproxy and kubectl into .debian/ (once, for the tests; 42 MB to fetch)", flush=True)
     folder.mkdir(exist_ok=True)
     with wheels.lock(folder):
         if not _is_ready(folder):
@@ -56,7 +63,7 @@ def provide(root: Path) -> None:
 def lacking(root: Path) -> list[str]:
     """The programs that tests would not find."""
     programs = [it for it in PACKAGES.values() if it]
-    return [it for it in programs if not shutil.which(it) and not (root / ".debian" / "usr" / "bin" / it).exists()]
+    return [it for it in programs if not shutil.which(it) and not list((root / ".debian" / "usr").glob(f"*bin/{it}"))]
 
 
 def _is_ready(folder: Path) -> bool:
@@ -83,7 +90,8 @@ def _make(folder: Path) -> None:
             (staging / part).mkdir(parents=True)
         options += ["-o", f"Dir::State::Lists={staging / 'lists'}", "-o", f"Dir::Cache={staging}"]
         _run(["apt-get", *options, "update"], staging)
-    _run(["apt-get", *options, "download", *sorted(PACKAGES)], staging / "packages")
+    packages = [*sorted(PACKAGES), *_libraries(options)]
+    _run(["apt-get", *options, "download", *packages], staging / "packages")
     for package in sorted((staging / "packages").glob("*.deb")):
         _run(["dpkg-deb", "--extract", str(package), str(staging / "tree")], staging)
     for entry in (staging / "tree").iterdir():
@@ -104,6 +112,25 @@ def _options() -> list[str]:
 def _knows_packages() -> bool:
     known = subprocess.run(["apt-cache", "show", *sorted(PACKAGES)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return known.returncode == 0
+
+
+def _libraries(options: list[str]) -> list[str]:
+    """The packages of libraries that `LINKED` need and this machine lacks."""
+    looked_at, to_look_at = set(LINKED), list(LINKED)
+    while to_look_at:
+        command = ["apt-cache", *options, "depends", to_look_at.pop()]
+        told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+        needed = set(re.findall(r"^ *Depends: (lib\S+)$", told.stdout, re.MULTILINE)) - looked_at
+        looked_at |= needed
+        to_look_at += [it for it in needed if not _is_installed(it)]
+    return sorted(it for it in looked_at.difference(LINKED) if not _is_installed(it))
+
+
+def _is_installed(package: str) -> bool:
+    command = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
+    told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+    # Of several architectures, one after the other.
+    return "installed" in told.stdout and "not-installed" not in told.stdout
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -57,9 +57,23 @@ class Packages(unittest.TestCase):
 
     def test_other_packages_are_fetched_anew(self) -> None:
         debian.provide(self.root)
-        with mock.patch.dict(debian.PACKAGES, {"haproxy": "haproxy"}):
+        with mock.patch.dict(debian.PACKAGES, {"another": "another"}):
             debian.provide(self.root)
         self.assertEqual(self.log.read_text().count(" download "), 2)
+
+    def test_libraries_that_the_machine_lacks_come_too(self) -> None:
+        depends = """#!/bin/sh
+case "$*" in
+*" haproxy") printf 'haproxy\\n  Depends: libc6\\n  Depends: libwrapper0\\n    libother0\\n  Depends: <libvirtual>\\n' ;;
+*" libwrapper0") printf 'libwrapper0\\n  Depends: libc6\\n  Depends: libinner1\\n  Suggests: libdoc\\n' ;;
+esac
+"""
+        (self.root / "programs" / "apt-cache").write_text(depends)
+        query = self.root / "programs" / "dpkg-query"
+        query.write_text("#!/bin/sh\n[ \"$3\" != libc6 ] || printf installed\n")
+        query.chmod(0o755)
+        debian.provide(self.root)
+        self.assertRegex(self.log.read_text(), r" download .*\bhaproxy .*prometheus libinner1 libwrapper0\n")
 
     def test_a_mirror_that_fails_is_told_and_leaves_no_stamp(self) -> None:
         (self.root / "programs" / "apt-get").write_text("#!/bin/sh\necho no network; exit 100\n")
