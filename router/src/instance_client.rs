@@ -15,16 +15,19 @@ pub mod releaser;
 pub mod lister;
 pub mod warmer;
 pub(crate) mod clients;
+mod head;
 mod link;
 mod links;
 
-use self::{answer::Answer, bearer::Bearer, link::Response, links::Links, prober::is_ours};
+use self::{
+    answer::Answer, bearer::Bearer, head::Head, link::Response, links::Links, prober::is_ours,
+};
 use crate::{config::InstanceConfig, headers, instance::Instance};
 use awc::{
     error::{ConnectError, SendRequestError},
     http::{
         StatusCode,
-        header::{HOST, HeaderMap, HeaderName, HeaderValue},
+        header::{HOST, HeaderName, HeaderValue},
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -170,30 +173,32 @@ impl InstanceClient {
         patience: Duration,
     ) -> Result<Response, SendRequestError> {
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let fill = |up: &mut HeaderMap| {
-            up.insert(HOST, instance.host.clone());
+        let write = |up: &mut Head| {
+            up.put(&HOST, &instance.host);
             for (name, value) in outbound.forwarded {
-                up.insert(name.clone(), value.clone());
+                up.put(name, value);
             }
-            up.insert(headers::ARTIFACT.clone(), outbound.artifact.clone());
-            up.insert(headers::INVOCATION_ID.clone(), outbound.invocation_id.clone());
-            up.insert(headers::DEADLINE_MS.clone(), patience_ms.into());
-            outbound.options.insert(up);
-            self.bearer.show(up);
+            up.put(&headers::ARTIFACT, outbound.artifact);
+            up.put(&headers::INVOCATION_ID, outbound.invocation_id);
+            up.put_number(&headers::DEADLINE_MS, patience_ms);
+            for (name, value) in outbound.options.headers().chain(self.bearer.header()) {
+                up.put(name, &value);
+            }
         };
-        self.links.send(instance, fill, outbound.body).await
+        self.links.send(instance, write, outbound.body).await
     }
 }
 
 impl Options {
-    fn insert(self, up: &mut HeaderMap) {
-        if self.is_cache_disabled {
-            let value = HeaderValue::from_static(wire::CACHE_DISABLED);
-            up.insert(headers::CACHE_SETTING.clone(), value);
-        }
-        if self.serves_stale {
-            up.insert(headers::ON_DELETED.clone(), HeaderValue::from_static(wire::SERVE_STALE));
-        }
+    /// Returns how a worker is told.
+    fn headers(self) -> impl Iterator<Item = (&'static HeaderName, HeaderValue)> {
+        let is_cache_disabled = self
+            .is_cache_disabled
+            .then(|| (&headers::CACHE_SETTING, HeaderValue::from_static(wire::CACHE_DISABLED)));
+        let serves_stale = self
+            .serves_stale
+            .then(|| (&headers::ON_DELETED, HeaderValue::from_static(wire::SERVE_STALE)));
+        is_cache_disabled.into_iter().chain(serves_stale)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One asynchronous invocation, as it is kept until it is done.
 
-use crate::objects::ObjectAddress;
+use crate::{http::request::is_forwarded, objects::ObjectAddress};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -78,10 +78,12 @@ impl JobHead {
         Duration::from_secs(self.timeout_s)
     }
 
+    /// Returns the headers that the model may see. A record says them that others may have written:
+    /// what else is in it is left out.
     pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let header = |(name, value): &(String, String)| {
             let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
-            Some((name.parse().ok()?, value))
+            Some((name.parse().ok().filter(is_forwarded)?, value))
         };
         self.forwarded.iter().filter_map(header).collect()
     }
@@ -124,6 +126,16 @@ pub(super) mod tests {
         }
         assert!(Job::decode(b"{}\n").is_err());
         assert!(Job::decode(b"").is_err());
+    }
+
+    #[test]
+    fn a_record_of_a_job_cannot_say_how_its_body_is_framed() {
+        let mut head = job("a", b"").head;
+        for name in ["transfer-encoding", "content-length", "host", "x-manifold-artifact", "a\r\nb"]
+        {
+            head.forwarded.push((name.to_owned(), "chunked".to_owned()));
+        }
+        assert_eq!(head.headers().len(), 1);
     }
 
     #[test]

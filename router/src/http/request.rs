@@ -148,10 +148,19 @@ pub fn parse(request: &HeaderMap) -> Result<Asked, InvalidRequest> {
         };
         rule.check(text(value, rule.member)?)?;
         if rule.is_forwarded {
+            // What comes twice counts as it came last.
+            forwarded.retain(|(it, _)| it != name);
             forwarded.push((name.clone(), value.clone()));
         }
     }
     Ok(Asked { target_model, target_variant, forwarded })
+}
+
+/// Whether models may see a header.
+pub fn is_forwarded(name: &HeaderName) -> bool {
+    let mut rules = RULES.iter().filter(|rule| rule.is_forwarded);
+    let is_target = *name == headers::TARGET_MODEL || *name == headers::TARGET_VARIANT;
+    is_target || rules.any(|rule| rule.header == name.as_str())
 }
 
 fn name<N: FromStr<Err = InvalidName>>(

@@ -1,7 +1,7 @@
 //! Shows instances that we are of their cluster.
 
 use crate::{headers, instance::Instance};
-use awc::http::header::{HeaderMap, HeaderValue};
+use awc::http::header::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use shared::{id::InstanceId, token::ClusterToken};
 use std::{collections::BTreeSet, sync::Arc};
@@ -26,13 +26,20 @@ impl Bearer {
         self.token.as_ref()
     }
 
-    /// Adds the token to a request, to an instance and to nobody else.
-    pub fn show(&self, up: &mut HeaderMap) {
-        let Some(token) = &self.token else { return };
+    /// Returns what a request shows, to an instance and to nobody else; `None` without a token.
+    pub fn header(&self) -> Option<(&'static HeaderName, HeaderValue)> {
+        let token = self.token.as_ref()?;
         let value = HeaderValue::from_maybe_shared(token.expose());
         let mut value = value.expect("a token has visible characters of ASCII alone");
         value.set_sensitive(true);
-        up.insert(headers::CLUSTER_TOKEN.clone(), value);
+        Some((&headers::CLUSTER_TOKEN, value))
+    }
+
+    /// Adds it to a request of awc's.
+    pub fn show(&self, up: &mut HeaderMap) {
+        if let Some((name, value)) = self.header() {
+            up.insert(name.clone(), value);
+        }
     }
 
     /// Logs that an instance does not take our token, once for each.

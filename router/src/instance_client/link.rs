@@ -1,6 +1,6 @@
 //! One connection to an instance, and what goes over it: a request up, an answer back.
 //!
-//! HTTP is actix-http's own codec; nothing is parsed here
+//! Answers are read by actix-http's own codec; nothing is parsed here
 //! ([ADR 0007](../../../docs/adr/0007-own-connections-to-instances.md)).
 //!
 //! # Invariants
@@ -11,12 +11,11 @@
 //! - Of an answer, nothing but the head is read before somebody asks for more.
 //! - A body is written from where it lies, and never copied.
 
-use super::{answer::is_chunked, links::Shelf};
+use super::{answer::is_chunked, head::Head, links::Shelf};
 use actix_http::{
-    RequestHead, RequestHeadType, ResponseHead,
-    body::BodySize,
+    ResponseHead,
     error::{ParseError, PayloadError},
-    h1::{ClientCodec, ClientPayloadCodec, Message, MessageType},
+    h1::{ClientCodec, ClientPayloadCodec, MessageType},
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 use awc::{
@@ -37,7 +36,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWrite as _},
     net::TcpStream,
 };
-use tokio_util::codec::{Decoder as _, Encoder as _};
+use tokio_util::codec::Decoder as _;
 
 /// As much of a body as one system call takes: between two of them, tokio may let others go first.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -117,24 +116,20 @@ impl Link {
         read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Sends a request, and waits for the head of the answer. Dropping this closes the connection.
+    /// Sends a request, and waits for the head of the answer. `write` puts its headers, beside the one
+    /// that frames the body. Dropping this closes the connection.
     pub(super) async fn exchange(
         mut self,
-        head: Rc<RequestHead>,
+        write: impl FnOnce(&mut Head),
         body: &Bytes,
     ) -> Result<Response, Failure> {
-        let encoded = self.encode(head, body);
-        let mut outgoing = encoded.map_err(|error| Failure::Lost(SendRequestError::Send(error)))?;
+        let mut head = Head::begin(self.wire.buffers.head.take());
+        head.put_number(&CONTENT_LENGTH, body.len() as u64);
+        write(&mut head);
+        let mut outgoing = Outgoing { head: head.end(), body: body.clone(), is_begun: false };
         let mut early = None;
         let head = poll_fn(|cx| self.poll_exchange(cx, &mut outgoing, &mut early)).await?;
         Ok(self.into_response(head, outgoing.is_over()))
-    }
-
-    fn encode(&mut self, head: Rc<RequestHead>, body: &Bytes) -> io::Result<Outgoing> {
-        let mut text = self.wire.buffers.head.take();
-        let size = BodySize::Sized(body.len() as u64);
-        self.codec.encode(Message::Item((RequestHeadType::Rc(head, None), size)), &mut text)?;
-        Ok(Outgoing { head: text, body: body.clone(), is_begun: false })
     }
 
     /// `early` keeps a success that came before all of the body went up.

@@ -7,6 +7,7 @@
 
 use super::{
     DEAF,
+    head::Head,
     link::{Buffers, Failure, Link, Response},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     instance::{Instance, Life},
     sockets::{INSTANCE_PATIENCE, notice_loss},
 };
-use actix_http::{Method, RequestHead, ServiceConfig, Uri, h1::ClientCodec, header::HeaderMap};
+use actix_http::{ServiceConfig, h1::ClientCodec};
 use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 use std::{
@@ -41,9 +42,6 @@ const TICK: Duration = DEAF.checked_div(2).expect("two is not zero");
 /// in use at once only in a burst.
 const MAX_IDLE: usize = 256;
 
-/// Where invocations go at an instance.
-const PATH: &str = "/invocations";
-
 /// The links of one HTTP thread. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Links(Rc<Inner>);
@@ -52,8 +50,6 @@ struct Inner {
     config: InstanceConfig,
     /// One for all: each has a task that keeps its clock.
     http: ServiceConfig,
-    /// Filled anew for each request, so that its map of headers is allocated once.
-    head: RefCell<Rc<RequestHead>>,
     buffers: Rc<Buffers>,
     /// Whether anything was sent since the last tick.
     is_busy: Cell<bool>,
@@ -80,12 +76,9 @@ struct Idle {
 impl Links {
     /// Sweeps from now on, so it needs the thread's runtime.
     pub(super) fn new(config: InstanceConfig) -> Self {
-        let mut head = RequestHead::default();
-        (head.method, head.uri) = (Method::POST, Uri::from_static(PATH));
         let inner = Rc::new(Inner {
             config,
             http: ServiceConfig::default(),
-            head: RefCell::new(Rc::new(head)),
             buffers: Rc::default(),
             is_busy: Cell::new(false),
             kept: RefCell::default(),
@@ -94,25 +87,25 @@ impl Links {
         Self(inner)
     }
 
-    /// Sends a request over a kept link or a new one, and waits for the head of its answer. `fill` says
-    /// which headers it has, beside those that frame the body.
+    /// Sends a request over a kept link or a new one, and waits for the head of its answer. `write` puts
+    /// its headers, beside the one that frames the body.
     pub(super) async fn send(
         &self,
         instance: &Instance,
-        fill: impl Fn(&mut HeaderMap),
+        write: impl Fn(&mut Head),
         body: &Bytes,
     ) -> Result<Response, SendRequestError> {
         self.0.is_busy.set(true);
         let kept = self.0.shelf(instance);
         while let Some(link) = kept.take() {
-            match link.exchange(self.0.head(&fill), body).await {
+            match link.exchange(&write, body).await {
                 Err(Failure::Stale(_)) => {}
                 Err(Failure::Lost(error)) => return Err(error),
                 Ok(response) => return Ok(response),
             }
         }
         let link = self.0.open(instance.address, Rc::downgrade(&kept)).await?;
-        let answered = link.exchange(self.0.head(&fill), body).await;
+        let answered = link.exchange(&write, body).await;
         answered.map_err(|(Failure::Stale(error) | Failure::Lost(error))| error)
     }
 }
@@ -126,16 +119,6 @@ impl Inner {
             life: instance.life(),
         });
         Rc::clone(&kept.shelf)
-    }
-
-    /// Whoever takes it must be done with it before it waits: till then, nobody else can fill it
-    /// without a copy.
-    fn head(&self, fill: impl Fn(&mut HeaderMap)) -> Rc<RequestHead> {
-        let mut head = self.head.borrow_mut();
-        let headers = &mut Rc::make_mut(&mut head).headers;
-        headers.clear();
-        fill(headers);
-        Rc::clone(&head)
     }
 
     async fn open(&self, address: SocketAddr, home: Weak<Shelf>) -> Result<Link, SendRequestError> {

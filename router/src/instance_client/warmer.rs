@@ -72,7 +72,9 @@ impl Warmer {
         let up = request.headers_mut();
         up.insert(headers::ARTIFACT.clone(), artifact);
         up.insert(headers::DEADLINE_MS.clone(), patience_ms.into());
-        options.insert(up);
+        for (name, value) in options.headers() {
+            up.insert(name.clone(), value);
+        }
         self.bearer.show(up);
 
         let deadline = Instant::now() + PATIENCE;

@@ -100,6 +100,20 @@ fn every_header_has_its_constraint() {
 }
 
 #[test]
+fn a_header_that_comes_twice_is_forwarded_once_as_it_came_last() {
+    let asked = with(&[
+        (wire::TARGET_MODEL, b"a"),
+        ("accept", b"text/csv"),
+        ("content-type", b"image/png"),
+        ("accept", b"application/json"),
+    ]);
+    let forwarded = asked.unwrap().forwarded;
+    let accepted = forwarded.iter().filter(|(name, _)| name == "accept");
+    assert_eq!(accepted.map(|(_, value)| value).collect::<Vec<_>>(), ["application/json"]);
+    assert_eq!(forwarded.len(), 3);
+}
+
+#[test]
 fn only_what_sagemaker_forwards_is_forwarded() {
     let asked = with(&[
         (wire::TARGET_MODEL, b"a.tar.gz"),
