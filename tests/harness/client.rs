@@ -107,6 +107,11 @@ impl Client {
 }
 
 impl TestAnswer {
+    /// Whether it is a good answer of a model that was in memory.
+    pub fn is_warm(&self) -> bool {
+        self.status == 200 && self.is_hit()
+    }
+
     /// Returns the body as JSON, or fails the test.
     #[track_caller]
     pub fn json(&self) -> Value {

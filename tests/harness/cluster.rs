@@ -75,6 +75,11 @@ impl Cluster {
         format!("s3://{BUCKET}/{PREFIX}")
     }
 
+    /// The addresses of all routers.
+    pub fn urls(&self) -> Vec<String> {
+        self.routers.iter().map(|it| it.url().to_owned()).collect()
+    }
+
     /// A client of each router.
     pub fn clients(&self) -> Vec<Client> {
         self.routers.iter().map(|it| it.client().clone()).collect()

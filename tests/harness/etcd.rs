@@ -1,11 +1,10 @@
 //! A real etcd for one test: one member on free ports, in a folder that goes with it. It is stopped,
 //! frozen, wiped, and started again where it was.
 
-use crate::{debian, eventually, processes, tied::tied};
+use crate::{debian, eventually, ports, processes, tied::tied};
 use std::{
     fs,
     fs::File,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -41,7 +40,7 @@ impl Etcd {
     async fn start_with(is_tls: bool) -> Option<Self> {
         let program = debian::program_or_skip("etcd")?;
         let folder = tempfile::tempdir().expect("there is room for temporary files");
-        let [client_port, peer_port] = free_ports();
+        let [client_port, peer_port] = ports::free();
         let mut etcd = Self {
             program,
             client_port,
@@ -200,16 +199,6 @@ impl Drop for Etcd {
 /// Returns one of the certificates of tests, or its key.
 pub fn certificate(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/certificates").join(name)
-}
-
-/// Ports that nobody listened on a moment ago: etcd cannot choose its own. They are none that the system
-/// gives to connections, because one of those would take the port while etcd is away.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let mut listeners = std::iter::repeat_with(|| rand::random_range(20_000..32_000))
-        .filter_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok());
-    let listeners: [_; N] =
-        std::array::from_fn(|_| listeners.next().expect("there are free ports"));
-    listeners.map(|it| it.local_addr().expect("a listener has an address").port())
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -3,6 +3,8 @@
 //! The processes are the release binaries of the workspace, beside the running test. Build them
 //! first (`cargo build --release --workspace`): a test cannot ask cargo for another package's.
 
+mod balancer;
+mod busy;
 mod cluster;
 mod instance;
 mod client;
@@ -14,6 +16,7 @@ mod launcher;
 mod restarted_router;
 mod sampler;
 pub mod processes;
+mod ports;
 pub mod rig;
 pub mod privilege;
 mod clock;
@@ -28,6 +31,8 @@ pub mod debian;
 mod tied;
 pub mod etcd;
 
+pub use balancer::Balancer;
+pub use busy::BusyModel;
 pub use client::{Client, TestAnswer};
 pub use clock::Clock;
 pub use cluster::{Cluster, ClusterBuilder, binaries};

@@ -42,3 +42,17 @@ async fn concurrent_first_invocations_are_all_answered_by_one_replica() {
         assert!((n_times - 1.0).abs() < f64::EPSILON, "{once} is {n_times}");
     }
 }
+
+#[tokio::test]
+async fn concurrent_first_invocations_at_two_routers_are_all_answered_by_one_replica() {
+    let cluster = Cluster::builder().workers(2).routers(2).start().await;
+    cluster.publish("model.tar.gz", archives::echo_with_padding(4 << 20)).await;
+
+    let clients = cluster.clients();
+    let invocations = (0..16).map(|idx| clients[idx % 2].invoke("model.tar.gz", b"x"));
+    let answers = join_all(invocations).await;
+
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    let n_loads = cluster.worker_metric("worker_model_load_seconds_count").await;
+    assert!((n_loads - 1.0).abs() < f64::EPSILON, "{n_loads} loads");
+}

@@ -7,12 +7,7 @@
     reason = "metrics are floats; bytes and counts are far below 2^53"
 )]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
-use tests::{Client, Cluster, MemorySampler, archives, eventually};
-use tokio::task::JoinSet;
+use tests::{BusyModel, Cluster, MemorySampler, TestAnswer, archives, eventually};
 
 const N_MODELS: usize = 10;
 const N_INVOCATIONS: usize = 200;
@@ -108,46 +103,6 @@ async fn ten_models_in_turn_on_a_budget_for_three_never_fail_and_never_exceed_it
     );
 }
 
-/// Clients that keep one model busy, and what was not as it should be with their answers.
-struct Busy {
-    clients: JoinSet<Vec<String>>,
-    n_answered: Arc<AtomicUsize>,
-    is_over: Arc<AtomicBool>,
-}
-
-impl Busy {
-    fn keep(client: &Client, model: &str) -> Self {
-        let mut busy =
-            Self { clients: JoinSet::new(), n_answered: Arc::default(), is_over: Arc::default() };
-        // While one is answered, the others hold the model.
-        for _ in 0..N_BUSY_CLIENTS {
-            let (client, model) = (client.clone(), model.to_owned());
-            let (n_answered, is_over) = (Arc::clone(&busy.n_answered), Arc::clone(&busy.is_over));
-            busy.clients.spawn(async move {
-                let mut wrong = Vec::new();
-                while !is_over.load(Ordering::Relaxed) {
-                    let answer = client.invoke(&model, CAT).await;
-                    if answer.status != 200 || !answer.is_hit() {
-                        wrong.push(format!("{} {:?}", answer.status, answer.headers));
-                    }
-                    n_answered.fetch_add(1, Ordering::Relaxed);
-                }
-                wrong
-            });
-        }
-        busy
-    }
-
-    fn n_answered(&self) -> usize {
-        self.n_answered.load(Ordering::Relaxed)
-    }
-
-    async fn end(self) -> Vec<String> {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.clients.join_all().await.concat()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_models_are_never_evicted() {
     let (first, further) = costs_bytes().await;
@@ -155,16 +110,17 @@ async fn busy_models_are_never_evicted() {
     let models = publish_resnets(&cluster).await;
     let (busy_model, other) = (&models[0], &models[1]);
     invoke(&cluster, busy_model).await;
-    let busy = Busy::keep(cluster.client(), busy_model);
-    eventually(async || busy.n_answered() > 2 * N_BUSY_CLIENTS).await;
+    // While one is answered, the others hold the model.
+    let busy = BusyModel::keep(cluster.client(), busy_model, CAT, N_BUSY_CLIENTS);
+    eventually(async || busy.answers().len() > 2 * N_BUSY_CLIENTS).await;
 
     // There is room for one, and the one that is there does not go.
     let refused = cluster.client().invoke(other, CAT).await;
 
     refused.expect_error(424, "ModelError");
     assert_eq!(refused.json()["OriginalStatusCode"], 507, "{}", refused.text());
-    let wrong = busy.end().await;
-    assert!(wrong.is_empty(), "the busy model was evicted: {wrong:?}");
+    let answers = busy.end().await;
+    assert!(answers.iter().all(TestAnswer::is_warm), "the busy model was evicted: {answers:?}");
     // Now it is idle.
     invoke(&cluster, other).await;
     let evictions = cluster.worker_metric("worker_evictions_total").await;

@@ -2,6 +2,7 @@
 
 mod cold_start;
 mod warm_hit;
+mod hot_models;
 mod instance_loss;
 mod etcd_membership;
 mod etcd_records;

@@ -1,6 +1,7 @@
 //! Promise: routers are equal. Calls at any of them come out as if there were one, and the loss of one
 //! costs its clients one retry elsewhere.
 
+use driver::child::Stopped;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -10,11 +11,13 @@ use std::{
     },
     time::Duration,
 };
-use tests::{Client, Cluster, Etcd, eventually};
+use tests::{Balancer, Client, Cluster, Etcd, eventually};
 use tokio::{task::JoinSet, time::sleep};
 
 const N_CLIENTS: usize = 6;
 const N_ROUNDS: usize = 12;
+/// As many ask at the same time.
+const N_LOAD_CLIENTS: usize = 4;
 /// Nothing lies where the models of these tests say.
 const ANY_MODEL: [&str; 1] = ["--allow-empty-model-data"];
 
@@ -138,52 +141,112 @@ async fn an_endpoint_that_many_create_at_once_is_created_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_with_both_addresses_loses_nothing_when_a_router_is_killed() {
-    let Some(etcd) = Etcd::start().await else { return };
-    let cluster = Cluster::builder().workers(2).routers(2).etcd(&etcd).start().await;
-    let models = cluster.publish_echo_models(4).await;
-    let is_over = Arc::new(AtomicBool::new(false));
-    let n_done = Arc::new(AtomicUsize::new(0));
-    let mut load = JoinSet::new();
-    for client_idx in 0..4 {
-        let (clients, models, is_over) = (cluster.clients(), models.clone(), Arc::clone(&is_over));
-        let n_done = Arc::clone(&n_done);
-        load.spawn(async move {
-            let (mut n, mut failures) = (0, Vec::new());
-            while !is_over.load(Ordering::Relaxed) {
-                let model = &models[n % models.len()];
-                let first = clients[(client_idx + n) % 2].try_invoke(model, b"x").await;
-                if !first.is_ok_and(|it| it.status == 200) {
-                    // One retry, at the other.
-                    let second = clients[(client_idx + n + 1) % 2].try_invoke(model, b"x").await;
-                    failures.extend(second.map_or_else(
-                        |error| Some(error.to_string()),
-                        |it| (it.status != 200).then(|| it.text()),
-                    ));
+/// Clients that use these addresses in turn, and after a failure once the next, anew.
+struct LoadWithOneRetry {
+    clients: JoinSet<Vec<String>>,
+    n_done: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl LoadWithOneRetry {
+    fn start(urls: &[String], models: &[String]) -> Self {
+        let mut load =
+            Self { clients: JoinSet::new(), n_done: Arc::default(), is_over: Arc::default() };
+        for client_idx in 0..N_LOAD_CLIENTS {
+            let (urls, models) = (urls.to_vec(), models.to_vec());
+            let (n_done, is_over) = (Arc::clone(&load.n_done), Arc::clone(&load.is_over));
+            load.clients.spawn(async move {
+                let clients: Vec<Client> = urls.iter().map(|url| Client::new(url)).collect();
+                let (mut n, mut failures) = (client_idx, Vec::new());
+                while !is_over.load(Ordering::Relaxed) {
+                    let model = &models[n % models.len()];
+                    let first = clients[n % urls.len()].try_invoke(model, b"x").await;
+                    if !first.is_ok_and(|it| it.status == 200) {
+                        // Not over a connection that may be as dead and not yet known to be.
+                        let again = Client::new(&urls[(n + 1) % urls.len()]);
+                        failures.extend(failure(&again, model).await);
+                    }
+                    n += 1;
+                    n_done.fetch_add(1, Ordering::Relaxed);
                 }
-                n += 1;
-                n_done.fetch_add(1, Ordering::Relaxed);
-            }
-            failures
-        });
+                failures
+            });
+        }
+        load
     }
-    let more_done = async |n_more: usize| {
-        let n_before = n_done.load(Ordering::Relaxed);
-        eventually(async || n_done.load(Ordering::Relaxed) >= n_before + n_more).await;
-    };
-    more_done(20).await;
+
+    async fn more_done(&self) {
+        let n_before = self.n_done.load(Ordering::Relaxed);
+        eventually(async || self.n_done.load(Ordering::Relaxed) >= n_before + 20).await;
+    }
+
+    async fn end(self) -> Vec<String> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.clients.join_all().await.concat()
+    }
+}
+
+async fn failure(client: &Client, model: &str) -> Option<String> {
+    match client.try_invoke(model, b"x").await {
+        Ok(answer) => (answer.status != 200).then(|| answer.text()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Kills one of two routers under load and starts it again; returns what failed twice.
+async fn failures_over_the_loss_of_a_router(
+    cluster: &Cluster,
+    etcd: &Etcd,
+    urls: &[String],
+) -> Vec<String> {
+    let models = cluster.publish_echo_models(4).await;
+    let load = LoadWithOneRetry::start(urls, &models);
+    load.more_done().await;
     cluster.router(0).kill().await;
     // Until its lease is over, and beyond.
     let routers = || etcd.ctl(&["get", "--prefix", "--keys-only", "/manifold/routers/"]).stdout;
     let n_routers = || String::from_utf8_lossy(&routers()).matches("/routers/").count();
     eventually(async || n_routers() == 1).await;
-    more_done(20).await;
+    load.more_done().await;
     cluster.router(0).restart().await;
     cluster.all_in_service().await;
-    more_done(20).await;
-    is_over.store(true, Ordering::Relaxed);
-    assert_eq!(load.join_all().await.concat(), Vec::<String>::new());
+    load.more_done().await;
+    load.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_both_addresses_loses_nothing_when_a_router_is_killed() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().workers(2).routers(2).etcd(&etcd).start().await;
+    let failures = failures_over_the_loss_of_a_router(&cluster, &etcd, &cluster.urls()).await;
+    assert_eq!(failures, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_balancer_loses_nothing_when_a_router_behind_it_is_killed() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().workers(2).routers(2).etcd(&etcd).start().await;
+    let Some(balancer) = Balancer::start(&cluster.urls()).await else { return };
+    let address = [balancer.url().to_owned()];
+    let failures = failures_over_the_loss_of_a_router(&cluster, &etcd, &address).await;
+    assert_eq!(failures, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_balancer_lose_nothing_while_the_routers_are_restarted_in_turn() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().workers(2).routers(2).etcd(&etcd).start().await;
+    let Some(balancer) = Balancer::start(&cluster.urls()).await else { return };
+    let models = cluster.publish_echo_models(4).await;
+    let load = LoadWithOneRetry::start(&[balancer.url().to_owned()], &models);
+    for router_idx in 0..2 {
+        load.more_done().await;
+        assert_eq!(cluster.router(router_idx).stop().await, Stopped::Orderly);
+        load.more_done().await;
+        cluster.router(router_idx).restart().await;
+        cluster.all_in_service().await;
+    }
+    assert_eq!(load.end().await, Vec::<String>::new());
 }
 
 async fn accept(client: &Client, model: &str, n_jobs: usize) {
