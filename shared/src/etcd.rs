@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod access;
+pub mod flags;
 pub mod keys;
 pub mod members;
 pub mod registration;
@@ -27,6 +28,7 @@ mod convert;
 pub use access::{Access, AccessError};
 pub use address::{ClusterAddress, InvalidClusterAddress};
 pub use convert::{Entry, Guard, Listing, Operation, Page, Transacted, Transaction};
+pub use flags::AccessFlags;
 
 use crate::backoff::Backoff;
 use connection::{Connection, Link};

@@ -1,36 +1,20 @@
 //! Flags of etcd, by which workers and routers find each other, and which keeps the records of several routers.
 
 use clap::value_parser;
-use shared::etcd::{Access, AccessError, ClusterAddress};
-use std::{fmt, path::PathBuf, str::FromStr};
+use shared::etcd::{Access, AccessError, AccessFlags, ClusterAddress};
+use std::{fmt, str::FromStr};
 
 /// Where the other processes are found.
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_args(|flag| AccessFlags::of_program("ROUTER", flag)))]
 pub struct ClusterConfig {
     /// The cluster's etcd, `etcd://host:port[,host:port…][/prefix]`, or `etcds://…` over TLS: workers are
     /// found there and find this router, and the records are kept there. --records is then a copy.
     #[arg(long, env = "ROUTER_CLUSTER")]
     pub cluster: Option<ClusterAddress>,
 
-    /// PEM file with the authority that signed etcd's certificate. Files are read at every connection.
-    #[arg(long, env = "ROUTER_CLUSTER_CA")]
-    pub cluster_ca: Option<PathBuf>,
-
-    /// PEM file with the certificate that etcd is shown.
-    #[arg(long, env = "ROUTER_CLUSTER_CERT")]
-    pub cluster_cert: Option<PathBuf>,
-
-    /// PEM file with its key.
-    #[arg(long, env = "ROUTER_CLUSTER_KEY")]
-    pub cluster_key: Option<PathBuf>,
-
-    /// The user that etcd knows.
-    #[arg(long, env = "ROUTER_CLUSTER_USER")]
-    pub cluster_user: Option<String>,
-
-    /// File with the user's password, in its first line.
-    #[arg(long, env = "ROUTER_CLUSTER_PASSWORD_FILE")]
-    pub cluster_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessFlags,
 
     /// Seconds after which etcd forgets a router that it does not hear of: as workers'.
     #[arg(long = "cluster-lease-s", env = "ROUTER_CLUSTER_LEASE_S", default_value_t = 3, value_parser = value_parser!(u64).range(2..=60))]
@@ -67,15 +51,7 @@ impl fmt::Display for Authority {
 impl ClusterConfig {
     /// Returns how etcd is reached, if there is one.
     pub fn access(&self) -> Option<Access> {
-        let address = self.cluster.clone()?;
-        Some(Access {
-            address,
-            ca: self.cluster_ca.clone(),
-            certificate: self.cluster_cert.clone(),
-            key: self.cluster_key.clone(),
-            user: self.cluster_user.clone(),
-            password_file: self.cluster_password_file.clone(),
-        })
+        self.cluster.clone().map(|address| self.access.to(address))
     }
 
     pub(super) fn validate(&self) -> Result<(), AccessError> {

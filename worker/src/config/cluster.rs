@@ -1,36 +1,19 @@
 //! Flags of etcd, by which workers and routers find each other.
 
 use clap::value_parser;
-use shared::etcd::{Access, AccessError, ClusterAddress};
-use std::path::PathBuf;
+use shared::etcd::{Access, AccessError, AccessFlags, ClusterAddress};
 
 /// Where the other processes are found.
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_args(|flag| AccessFlags::of_program("WORKER", flag)))]
 pub struct ClusterConfig {
     /// The cluster's etcd, `etcd://host:port[,host:port…][/prefix]`, or `etcds://…` over TLS: routers are
     /// found there, and find this worker.
     #[arg(long, env = "WORKER_CLUSTER")]
     pub cluster: Option<ClusterAddress>,
 
-    /// PEM file with the authority that signed etcd's certificate. Files are read at every connection.
-    #[arg(long, env = "WORKER_CLUSTER_CA")]
-    pub cluster_ca: Option<PathBuf>,
-
-    /// PEM file with the certificate that etcd is shown.
-    #[arg(long, env = "WORKER_CLUSTER_CERT")]
-    pub cluster_cert: Option<PathBuf>,
-
-    /// PEM file with its key.
-    #[arg(long, env = "WORKER_CLUSTER_KEY")]
-    pub cluster_key: Option<PathBuf>,
-
-    /// The user that etcd knows.
-    #[arg(long, env = "WORKER_CLUSTER_USER")]
-    pub cluster_user: Option<String>,
-
-    /// File with the user's password, in its first line.
-    #[arg(long, env = "WORKER_CLUSTER_PASSWORD_FILE")]
-    pub cluster_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessFlags,
 
     /// Seconds after which etcd forgets a worker that it does not hear of: the routers' own lease.
     #[arg(long = "cluster-lease-s", env = "WORKER_CLUSTER_LEASE_S", default_value_t = 3, value_parser = value_parser!(u64).range(2..=60))]
@@ -40,15 +23,7 @@ pub struct ClusterConfig {
 impl ClusterConfig {
     /// Returns how etcd is reached, if there is one.
     pub fn access(&self) -> Option<Access> {
-        let address = self.cluster.clone()?;
-        Some(Access {
-            address,
-            ca: self.cluster_ca.clone(),
-            certificate: self.cluster_cert.clone(),
-            key: self.cluster_key.clone(),
-            user: self.cluster_user.clone(),
-            password_file: self.cluster_password_file.clone(),
-        })
+        self.cluster.clone().map(|address| self.access.to(address))
     }
 
     pub(super) fn validate(&self) -> Result<(), AccessError> {
