@@ -15,7 +15,7 @@ use shared::{
     etcd::{
         Etcd,
         directory::{Directory, View},
-        members::{self, RouterRecord},
+        members::{Reader, RouterRecord},
         registration::{Kept, Registration},
     },
     id::InstanceId,
@@ -95,6 +95,7 @@ struct Sources {
 impl Sources {
     async fn follow(self, publish: watch::Sender<BTreeSet<String>>) {
         let (mut of_etcd, mut of_dns) = (Routers::default(), Routers::default());
+        let mut reader = Reader::default();
         let mut views = self.directory.as_ref().map(Directory::views);
         let mut answers = self.names.as_ref().map(Names::answers);
         let mut ticks = interval(TICK);
@@ -103,7 +104,7 @@ impl Sources {
             tokio::select! {
                 Some(()) = changed(&mut views) => {
                     let view = views.as_ref().map(|it| it.borrow().clone()).unwrap_or_default();
-                    take(&mut of_etcd, &view);
+                    take(&mut of_etcd, &view, &mut reader);
                 }
                 Some(()) = changed(&mut answers) => {
                     let answer = answers.as_ref().map(|it| it.borrow().clone()).unwrap_or_default();
@@ -138,13 +139,13 @@ async fn changed<T>(news: &mut Option<watch::Receiver<T>>) -> Option<()> {
     }
 }
 
-fn take(routers: &mut Routers, view: &View) {
+fn take(routers: &mut Routers, view: &View, reader: &mut Reader) {
     if !view.is_current {
         routers.unknown();
         return;
     }
-    let records = view.entries.values().filter_map(members::decode::<RouterRecord>);
-    routers.named(records.map(|it| it.url).collect(), Instant::now());
+    let records = reader.read::<RouterRecord>(view.entries.values());
+    routers.named(records.into_iter().map(|it| it.url).collect(), Instant::now());
 }
 
 #[cfg(test)]

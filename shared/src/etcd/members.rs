@@ -102,16 +102,13 @@ impl Reader {
     }
 }
 
-/// Reads what somebody says of itself; `None`: it is of no version that is known here.
-pub fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
-    serde_json::from_slice(&entry.value)
-        .inspect_err(|error| warn!(key = entry.key, %error, "not understood in etcd"))
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn entry(key: &str, value: &[u8]) -> Entry {
+        Entry { key: key.to_owned(), value: value.to_vec(), modified: 1, lease: 0 }
+    }
 
     #[test]
     fn what_is_registered_comes_back_as_a_heartbeat() {
@@ -124,19 +121,13 @@ mod tests {
             budget_bytes: 1 << 40,
             n_slots: 2,
         };
-        let entry = |value| Entry { key: String::new(), value, modified: 1, lease: 0 };
-        let read: Registered = decode(&entry(registered.encode())).unwrap();
-        assert_eq!(Registered::of(&read.to_heartbeat()), registered);
-        assert_eq!(decode::<Registered>(&entry(b"{}".to_vec())), None);
+        let entries = [entry("a", &registered.encode())];
+        let read: Vec<Registered> = Reader::default().read(entries.iter());
+        assert_eq!(Registered::of(&read[0].to_heartbeat()), registered);
     }
+
     #[test]
     fn what_is_not_understood_keeps_no_other_from_being_read() {
-        let entry = |key: &str, value: &[u8]| Entry {
-            key: key.to_owned(),
-            value: value.to_vec(),
-            modified: 1,
-            lease: 0,
-        };
         let record = RouterRecord { url: "http://a:1".to_owned() };
         let entries = [entry("a", b"{}"), entry("b", &record.encode())];
         let mut reader = Reader::default();
