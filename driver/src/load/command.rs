@@ -43,7 +43,7 @@ async fn load(flags: &Flags) -> anyhow::Result<Ended> {
     for path in [&flags.json, &flags.html].into_iter().flatten() {
         File::options().create(true).append(true).open(path).with_context(|| unwritten(path))?;
     }
-    let key = flags.key()?;
+    let key = flags.signing.key()?;
     let Some(asked) = signals.unless(targets::find(flags, key.as_ref())).await.transpose()? else {
         return Ok(Ended::Stopped);
     };

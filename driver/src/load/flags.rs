@@ -1,32 +1,24 @@
 //! The flags of `manifold load`, and how texts become what a plan has.
 
-use super::plan::{
-    Arrivals, Cold, DEFAULT_MAX_IN_FLIGHT, Input, MAX_DURATION, Pace, Plan, Popularity,
-};
+mod bodies;
+mod period;
+mod signing;
+
+use super::plan::{Arrivals, Cold, DEFAULT_MAX_IN_FLIGHT, Pace, Plan, Popularity};
 use super::trace::Trace;
 use crate::signing::Key;
-use anyhow::{Context as _, ensure};
-use bytes::Bytes;
+use bodies::BodyFlags;
 use clap::{Args, Subcommand};
-use serde::Deserialize;
+use period::period;
 use shared::id::{EndpointName, TargetModel};
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use signing::SigningFlags;
+use std::{path::PathBuf, time::Duration};
 
 /// Enough to keep two workers of a small machine busy.
 const DEFAULT_CONCURRENCY: usize = 8;
 
 /// Long enough for a first look.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-
-/// A little more than the router takes, so that it is the router who refuses.
-const MAX_BODY_BYTES: u64 = 32 * 1024 * 1024;
-
-/// A photograph of a cat, for models that look at pictures.
-const CAT: &[u8] = include_bytes!("../../assets/cat.jpg");
 
 /// The command line of `manifold load`: a run, or what is done with results.
 #[derive(Clone, Debug, Args)]
@@ -88,7 +80,7 @@ pub struct Flags {
     pub concurrency: Option<usize>,
 
     /// How long: `10s`, `5m`, `1h`, `500ms` [default: 10s; until its end with a trace that has times].
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = period)]
     pub duration: Option<Duration>,
 
     /// Which models are asked how often: `uniform`, or `zipf:EXPONENT`, by which the n-th one gets a
@@ -123,13 +115,8 @@ pub struct Flags {
     #[arg(long)]
     pub store: Option<String>,
 
-    /// File to send. Several are sent in turn [default: a photograph of a cat].
-    #[arg(long = "body")]
-    pub bodies: Vec<PathBuf>,
-
-    /// Of all bodies [default: by the ending of the file].
-    #[arg(long)]
-    pub content_type: Option<String>,
+    #[command(flatten)]
+    pub bodies: BodyFlags,
 
     /// The content type that is asked for.
     #[arg(long)]
@@ -145,24 +132,15 @@ pub struct Flags {
     pub max_in_flight: usize,
 
     /// How long to wait for an answer, 700s at most.
-    #[arg(long, default_value = "70s", value_parser = duration)]
+    #[arg(long, default_value = "70s", value_parser = period)]
     pub timeout: Duration,
 
     /// An answer that is not what was sent is a failure (models that echo).
     #[arg(long)]
     pub expect_echo: bool,
 
-    /// File with keys of the router (TOML): requests are signed with its first one.
-    #[arg(long, env = "ROUTER_CREDENTIALS")]
-    pub credentials: Option<PathBuf>,
-
-    /// A key that requests are signed with.
-    #[arg(long, env = "ROUTER_ACCESS_KEY_ID", requires = "secret_access_key")]
-    pub access_key_id: Option<String>,
-
-    /// The secret of that key.
-    #[arg(long, env = "ROUTER_SECRET_ACCESS_KEY", hide_env_values = true)]
-    pub secret_access_key: Option<String>,
+    #[command(flatten)]
+    pub signing: SigningFlags,
 
     /// File that gets the result, for `compare` and for programs.
     #[arg(long)]
@@ -207,7 +185,7 @@ impl Flags {
             targets: targets.into(),
             popularity,
             cold,
-            bodies: self.inputs()?,
+            bodies: self.bodies.read()?,
             accept: self.accept.clone(),
             seed: self.seed,
             answer_timeout: self.timeout,
@@ -244,81 +222,6 @@ impl Flags {
             (Some(_), None, Some(_)) | (None, ..) => wanted.unwrap_or(DEFAULT_DURATION),
         }
     }
-
-    fn inputs(&self) -> anyhow::Result<Vec<Input>> {
-        if self.bodies.is_empty() {
-            let content_type = self.content_type.clone().or_else(|| Some("image/jpeg".to_owned()));
-            let bytes = Bytes::from_static(CAT);
-            return Ok(vec![Input { name: "cat.jpg".to_owned(), content_type, bytes }]);
-        }
-        self.bodies.iter().map(|path| self.input(path)).collect()
-    }
-
-    fn input(&self, path: &Path) -> anyhow::Result<Input> {
-        let read = || {
-            let mut bytes = Vec::new();
-            let file = std::fs::File::open(path)?;
-            file.take(MAX_BODY_BYTES + 1).read_to_end(&mut bytes)?;
-            Ok::<_, std::io::Error>(bytes)
-        };
-        let bytes = read().with_context(|| format!("could not read {}", path.display()))?;
-        ensure!(
-            bytes.len() as u64 <= MAX_BODY_BYTES,
-            "{} is larger than {MAX_BODY_BYTES} bytes, which no router takes",
-            path.display()
-        );
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let content_type = self.content_type.clone();
-        let content_type = content_type.unwrap_or_else(|| content_type_of(path).to_owned());
-        Ok(Input { name, content_type: Some(content_type), bytes: bytes.into() })
-    }
-
-    /// Returns what requests are signed with, if they are.
-    pub(super) fn key(&self) -> anyhow::Result<Option<Key>> {
-        if let Some((id, secret)) = self.access_key_id.clone().zip(self.secret_access_key.clone()) {
-            return Ok(Some(Key::new(id, secret)));
-        }
-        let Some(path) = &self.credentials else { return Ok(None) };
-        let text = std::fs::read_to_string(path);
-        let text = text.with_context(|| format!("could not read {}", path.display()))?;
-        first_key(&text).with_context(|| format!("could not use {}", path.display())).map(Some)
-    }
-}
-
-/// What we need of the router's file of credentials.
-#[derive(Deserialize)]
-struct Credentials {
-    credential: Vec<Credential>,
-}
-
-#[derive(Deserialize)]
-struct Credential {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: Option<String>,
-}
-
-fn first_key(text: &str) -> anyhow::Result<Key> {
-    let Credentials { credential } = toml::from_str(text)?;
-    let mut credentials = credential.into_iter();
-    let lasting = credentials.find(|it| it.session_token.is_none());
-    let lasting = lasting.context("it has no credential without a session token")?;
-    Ok(Key::new(lasting.access_key_id, lasting.secret_access_key))
-}
-
-fn content_type_of(path: &Path) -> &'static str {
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    match &*ending {
-        "jpg" | "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "webp" => "image/webp",
-        "json" => "application/json",
-        "jsonl" => "application/jsonlines",
-        "csv" => "text/csv",
-        "txt" => "text/plain",
-        "npy" => "application/x-npy",
-        _ => "application/octet-stream",
-    }
 }
 
 /// How long all of a trace takes at a rate, in whole seconds; `None` if the rate makes no sense.
@@ -331,29 +234,6 @@ fn duration_at(trace: &Trace, rate: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.ceil()).ok()
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    const EXPECTED: &str = "expected a time like 10s, 5m, 1h or 500ms";
-    let unit_at = text.find(|it: char| it.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let seconds = match unit {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        _ => return Err(EXPECTED.to_owned()),
-    };
-    let number: f64 = number.parse().map_err(|_| EXPECTED.to_owned())?;
-    let duration =
-        Duration::try_from_secs_f64(number * seconds).map_err(|_| EXPECTED.to_owned())?;
-    if duration.is_zero() || duration > MAX_DURATION {
-        return Err(format!(
-            "expected a time above 0 and up to {} h",
-            MAX_DURATION.as_secs() / 3600
-        ));
-    }
-    Ok(duration)
-}
-
 fn popularity(text: &str) -> Result<Law, String> {
     let expected = || "expected `uniform` or `zipf:EXPONENT`, like zipf:1.1".to_owned();
     match text.split_once(':') {
@@ -364,143 +244,4 @@ fn popularity(text: &str) -> Result<Law, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        load: LoadArgs,
-    }
-
-    fn parse(args: &[&str]) -> Result<Flags, String> {
-        let args = ["load"].iter().chain(args);
-        let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
-        Ok(cli.load.flags)
-    }
-
-    fn plan(args: &[&str]) -> Plan {
-        let asked =
-            Asked { targets: vec!["a".parse().unwrap(); 10], popularity: Popularity::Uniform };
-        parse(args).unwrap().plan(asked, None).unwrap()
-    }
-
-    #[test]
-    fn without_flags_eight_clients_send_the_cat_for_ten_seconds() {
-        let plan = plan(&[]);
-        assert_eq!(plan.pace, Pace::Closed { concurrency: 8 });
-        assert_eq!(plan.duration, Duration::from_secs(10));
-        assert_eq!(plan.routers, ["http://127.0.0.1:8080"]);
-        assert_eq!(plan.bodies[0].content_type.as_deref(), Some("image/jpeg"));
-        assert_eq!(plan.cold, None);
-        plan.validate().unwrap();
-    }
-
-    #[test]
-    fn flags_make_the_plan() {
-        let plan = plan(&[
-            "--rate",
-            "250.5",
-            "--poisson",
-            "--duration",
-            "2m",
-            "--max-in-flight",
-            "9",
-            "--router",
-            "http://a:1,http://b:1",
-            "--router",
-            "http://c:1",
-            "--cold-share",
-            "0.25",
-            "--seed",
-            "7",
-        ]);
-        let arrivals = Arrivals::Poisson { rate: 250.5 };
-        assert_eq!(plan.pace, Pace::Open { arrivals, max_in_flight: 9 });
-        assert_eq!(plan.duration, Duration::from_mins(2));
-        assert_eq!(plan.routers, ["http://a:1", "http://b:1", "http://c:1"]);
-        assert_eq!(plan.cold, Some(Cold { share: 0.25, n_warm: 5 }));
-        assert_eq!(plan.seed, 7);
-    }
-
-    #[test]
-    fn flags_that_contradict_each_other_are_refused_in_words() {
-        let check = |args: &[&str], expected: &str| {
-            let error = parse(args).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-        };
-        check(&["--rate", "1", "--concurrency", "1"], "cannot be used with '--concurrency");
-        check(&["--poisson"], "--rate");
-        check(&["--trace", "x", "--popularity", "uniform"], "cannot be used with");
-        check(&["--trace", "x", "--cold-share", "0.1"], "cannot be used with");
-        check(&["--target", "a", "--prefix", "s3://b/"], "cannot be used with");
-        check(&["--duration", "10"], "expected a time like 10s");
-        check(&["--duration", "0s"], "above 0");
-        check(&["--timeout", "0s"], "above 0");
-        check(&["--popularity", "zipf"], "expected `uniform` or `zipf:EXPONENT`");
-        check(&["--warm-models", "3"], "--cold-share");
-        check(&["--target", "/a"], "invalid target model");
-    }
-
-    #[test]
-    fn trace_with_times_is_asked_to_its_end_unless_a_duration_cuts_it() {
-        let duration = |text: &str, args: &[&str]| {
-            let (trace, targets) = Trace::read(text.as_bytes()).unwrap();
-            let asked = Asked { targets, popularity: Popularity::Trace(trace.into()) };
-            parse(args).unwrap().plan(asked, None).unwrap().duration.as_secs()
-        };
-        let an_hour = "0 a\n3600000 a\n";
-        assert_eq!(duration(an_hour, &[]), 3_601);
-        assert_eq!(duration(an_hour, &["--duration", "1m"]), 60);
-        assert_eq!(duration(an_hour, &["--duration", "2h"]), 3_601);
-        let four_hundred = "5 a\n".repeat(400);
-        assert_eq!(duration(&four_hundred, &["--rate", "10"]), 50);
-        assert_eq!(duration(&four_hundred, &["--rate", "10", "--duration", "1s"]), 1);
-        assert_eq!(duration(&four_hundred, &["--rate", "0"]), 10);
-        assert_eq!(duration(an_hour, &["--concurrency", "1"]), 10);
-        assert_eq!(duration("a\n", &[]), 10);
-    }
-
-    #[test]
-    fn time_out_that_is_too_long_is_refused_rather_than_cut() {
-        let refused = plan(&["--timeout", "701s"]).validate().unwrap_err().to_string();
-        assert!(refused.contains("at most 700s"), "{refused}");
-        let plan = plan(&["--timeout", "700s"]);
-        assert_eq!((plan.answer_timeout.as_secs(), plan.validate()), (700, Ok(())));
-    }
-
-    #[test]
-    fn body_that_is_too_large_is_refused_rather_than_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.json");
-        let file = std::fs::File::create(&path).unwrap();
-        let inputs = || parse(&["--body", path.to_str().unwrap()]).unwrap().inputs();
-        file.set_len(MAX_BODY_BYTES).unwrap();
-        assert_eq!(inputs().unwrap()[0].bytes.len() as u64, MAX_BODY_BYTES);
-        file.set_len(MAX_BODY_BYTES + 1).unwrap();
-        let error = inputs().unwrap_err().to_string();
-        assert!(error.contains("x.json is larger than 33554432 bytes"), "{error}");
-    }
-
-    #[test]
-    fn times_have_a_unit() {
-        let seconds = |text| duration(text).map(|it| it.as_secs_f64());
-        assert_eq!(seconds("10s"), Ok(10.0));
-        assert_eq!(seconds("1.5m"), Ok(90.0));
-        assert_eq!(seconds("250ms"), Ok(0.25));
-        for bad in ["", "s", "1d", "-1s", "NaNs", "1e99h", "10 s "] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn key_is_the_first_that_lasts() {
-        let file = "[[credential]]\naccess_key_id = \"A\"\nsecret_access_key = \"s\"\n\
-                    session_token = \"t\"\n[[credential]]\naccess_key_id = \"B\"\n\
-                    secret_access_key = \"s\"\nuser = \"u\"\n";
-        assert!(format!("{:?}", first_key(file).unwrap()).contains("\"B\""));
-        assert!(first_key("credential = []").is_err());
-        assert!(first_key("x").is_err());
-    }
-}
+mod tests;
