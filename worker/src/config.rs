@@ -1,16 +1,15 @@
 //! Every flag of the worker.
 
 mod cluster;
+mod http;
+mod membership;
 
 pub use cluster::ClusterConfig;
+pub use http::HttpConfig;
+pub use membership::MembershipConfig;
 
-use actix_web::http::Uri;
 use clap::{Parser, value_parser};
-use shared::{
-    etcd::AccessError,
-    id::{FleetId, InstanceId},
-    telemetry::LogFormat,
-};
+use shared::{etcd::AccessError, telemetry::LogFormat};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
@@ -62,42 +61,6 @@ pub struct Config {
     pub models: ModelConfig,
     #[command(flatten)]
     pub http: HttpConfig,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct MembershipConfig {
-    /// The instance's name; the same after a restart. Without it: one made from the bound port, or
-    /// the host's name where it is bound to every interface.
-    #[arg(long, env = "WORKER_INSTANCE_ID")]
-    pub instance_id: Option<InstanceId>,
-
-    /// The fleet that it is started for, by a launcher that the router tells to. Without it: any
-    /// variant's invocations may come.
-    #[arg(long, env = "WORKER_FLEET")]
-    pub fleet: Option<FleetId>,
-
-    /// A router to register with, `http://host:port`. May be repeated.
-    #[arg(long = "router", env = "WORKER_ROUTERS", value_delimiter = ',')]
-    pub routers: Vec<String>,
-
-    /// Seconds that a new instance loads what will be its share before it takes invocations; 0: it
-    /// takes them at once. In 30 s come a hundred models or so; the rest is loaded when it is invoked.
-    #[arg(long, env = "WORKER_JOIN_TIMEOUT_S", default_value_t = 30, value_parser = value_parser!(u64).range(SECONDS))]
-    pub join_timeout_s: u64,
-
-    /// A name behind which routers are, `name:port`, resolved every 5 s: a headless service of
-    /// Kubernetes.
-    #[arg(long, env = "WORKER_ROUTER_DNS")]
-    pub router_dns: Option<String>,
-
-    #[command(flatten)]
-    pub cluster: ClusterConfig,
-
-    /// The address at which routers reach this worker, if it is not the one that it is bound to.
-    /// Without it, and bound to every interface: the one from which it reaches its routers,
-    /// or where it looks for them.
-    #[arg(long, env = "WORKER_ADVERTISE")]
-    pub advertise: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -179,31 +142,6 @@ pub struct ModelConfig {
     pub max_compute_s: u64,
 }
 
-#[derive(Clone, Debug, clap::Args)]
-pub struct HttpConfig {
-    /// Largest request body, bytes: SageMaker's 25 MB.
-    #[arg(long, env = "WORKER_MAX_BODY_BYTES", default_value_t = 26_214_400)]
-    pub max_body_bytes: usize,
-
-    /// Bytes that all request bodies may take at once; more are refused with 503.
-    #[arg(long, env = "WORKER_BODY_BUDGET", default_value_t = 512 << 20)]
-    pub body_budget: usize,
-
-    /// Seconds that an invocation may take if the caller names no deadline: SageMaker's 60. One that
-    /// the caller names may be up to an hour away.
-    #[arg(long, env = "WORKER_INVOCATION_TIMEOUT_S", default_value_t = 60, value_parser = value_parser!(u64).range(SECONDS))]
-    pub invocation_timeout_s: u64,
-
-    /// Seconds that a load asked for by name may take: SageMaker's 360.
-    #[arg(long, env = "WORKER_LOAD_TIMEOUT_S", default_value_t = 360, value_parser = value_parser!(u64).range(SECONDS))]
-    pub load_timeout_s: u64,
-
-    /// Seconds to hand over models and to finish what was accepted after SIGTERM: SageMaker kills after
-    /// 30. At most a third of them is for handing over.
-    #[arg(long, env = "WORKER_DRAIN_TIMEOUT_S", default_value_t = 25, value_parser = value_parser!(u64).range(SECONDS))]
-    pub drain_timeout_s: u64,
-}
-
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum InvalidConfig {
     #[error("--bind and --sagemaker-bind-to-port exclude each other")]
@@ -237,22 +175,9 @@ impl Config {
         if self.sagemaker_bind_to_port.is_some() {
             self.access.file_roots.push(PathBuf::from(SAGEMAKER_MODELS));
         }
-        let MembershipConfig { routers, router_dns, cluster, .. } = &self.membership;
-        cluster.validate()?;
-        let is_name = |it: &&String| {
-            let parts = it.rsplit_once(':');
-            parts.is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
-        };
-        if let Some(name) = router_dns.as_ref().filter(|name| !is_name(name)) {
-            return Err(InvalidConfig::BadName(name.clone()));
-        }
-        let has_routers = !routers.is_empty() || cluster.cluster.is_some() || router_dns.is_some();
-        if has_routers && self.advertised(0).ip().is_unspecified() {
+        self.membership.validate()?;
+        if self.membership.looks_for_routers() && self.advertised(0).ip().is_unspecified() {
             return Err(InvalidConfig::NoAddress(self.address()));
-        }
-        let is_router = |url: &&String| url.parse().is_ok_and(|it: Uri| it.scheme_str().is_some());
-        if let Some(url) = self.membership.routers.iter().find(|url| !is_router(url)) {
-            return Err(InvalidConfig::BadRouter(url.clone()));
         }
         if self.http.body_budget < self.http.max_body_bytes {
             return Err(InvalidConfig::SmallBodyBudget);
@@ -314,92 +239,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    fn config(arguments: &[&str]) -> Result<Config, InvalidConfig> {
-        let arguments = ["manifold-worker"].iter().chain(arguments);
-        Config::try_parse_from(arguments).expect("the flags exist").validate()
-    }
-
-    #[test]
-    fn a_worker_binds_to_loopback_unless_told_otherwise() {
-        let config = config(&[]).unwrap();
-        assert!(config.is_loopback() && config.serves_by_address());
-        assert_eq!(config.allowed_buckets(), None);
-    }
-
-    #[test]
-    fn sagemakers_port_opens_the_container_contract_alone() {
-        let config = config(&["serve", "--sagemaker-bind-to-port", "9000"]).unwrap();
-        assert_eq!(config.address().to_string(), "0.0.0.0:9000");
-        assert!(!config.serves_by_address());
-        assert_eq!(config.allowed_buckets(), Some(vec![]));
-        assert_eq!(config.access.file_roots, [PathBuf::from("/opt/ml/models")]);
-    }
-
-    #[test]
-    fn serving_any_address_to_the_world_is_refused() {
-        let open = ["--bind", "0.0.0.0:1", "--allow-invocations-by-address"];
-        assert!(matches!(config(&open), Err(InvalidConfig::OpenToAll(_))));
-        let named = [&open[..], &["--allow-bucket", "models"]].concat();
-        assert!(config(&named).unwrap().serves_by_address());
-    }
-
-    #[test]
-    fn binding_beyond_loopback_needs_a_token_or_a_word() {
-        let bound = ["--bind", "0.0.0.0:1", "--allow-bucket", "models"];
-        let with = |flags: &[&str]| config(&[&bound[..], flags].concat());
-        let error = with(&[]).unwrap_err().to_string();
-        assert!(error.contains("add --cluster-token-file, or --allow-unauthenticated"), "{error}");
-        assert!(with(&["--cluster-token-file", "token"]).unwrap().serves_by_address());
-        assert!(!with(&["--allow-unauthenticated"]).unwrap().serves_by_address());
-        assert!(with(&["--allow-invocations-by-address"]).unwrap().serves_by_address());
-        // With a token, too, it is said where artifacts may come from.
-        let nowhere = config(&["--bind", "0.0.0.0:1", "--cluster-token-file", "token"]);
-        assert!(matches!(nowhere, Err(InvalidConfig::OpenToAll(_))));
-        assert!(config(&["--bind", "[::1]:1"]).is_ok());
-    }
-
-    #[test]
-    fn a_worker_that_routers_cannot_reach_is_told_so() {
-        let everywhere =
-            ["--bind", "0.0.0.0:1", "--allow-unauthenticated", "--router", "http://10.0.0.1:8080"];
-        let error = config(&everywhere).unwrap_err();
-        assert!(matches!(error, InvalidConfig::NoAddress(_)), "{error}");
-        let named = [&everywhere[..], &["--advertise", "10.0.0.2:1"]].concat();
-        assert_eq!(config(&named).unwrap().advertised(1).to_string(), "10.0.0.2:1");
-
-        let error = config(&["--router", "10.0.0.1"]).unwrap_err().to_string();
-        assert_eq!(error, "--router `10.0.0.1` is not `http://host:port`");
-    }
-
-    #[test]
-    fn what_finds_routers_must_make_sense() {
-        assert!(config(&["--cluster", "etcd://etcd", "--router-dns", "routers:8080"]).is_ok());
-        let error = config(&["--router-dns", "routers"]).unwrap_err().to_string();
-        assert_eq!(error, "--router-dns `routers` is not `name:port`");
-        let error = config(&["--cluster", "etcds://etcd:2379"]).unwrap_err().to_string();
-        assert!(error.starts_with("etcds:// needs --cluster-ca"), "{error}");
-        let nowhere = config(&["--bind", "0.0.0.0:1", "--cluster", "etcd://etcd"]);
-        assert!(matches!(nowhere, Err(InvalidConfig::NoAddress(_))));
-    }
-
-    #[test]
-    fn two_addresses_are_refused() {
-        let both = ["--bind", "127.0.0.1:1", "--sagemaker-bind-to-port", "2"];
-        assert!(matches!(config(&both), Err(InvalidConfig::TwoAddresses)));
-    }
-
-    #[test]
-    fn every_flag_is_documented_and_every_documented_flag_exists() {
-        let page = include_str!("../../docs/configuration.md");
-        let section = page.split("## ").find(|it| it.starts_with("Worker ")).unwrap();
-        let documented: BTreeSet<&str> =
-            section.split("`--").skip(1).filter_map(|rest| rest.split(['`', ' ']).next()).collect();
-        let command = <Config as clap::CommandFactory>::command();
-        let existing = command.get_arguments().filter_map(clap::Arg::get_long);
-        assert_eq!(existing.collect::<BTreeSet<_>>(), documented);
-    }
-}
+mod tests;
