@@ -4,7 +4,7 @@
 use crate::{
     instance::Instance,
     policy::{
-        choice::{self, Costs, Load},
+        choice::{self, Load},
         replicas::{Homes, Host, Member},
         ring::{self, ByHash, Key, Node, PlacementRing, Shares},
     },
@@ -133,7 +133,7 @@ impl Group {
         {
             return Some(place);
         }
-        match self.first(key).filter(|it| may(it, tried) && !it.is_suspect()) {
+        match self.first(key).filter(|it| is_able(it, tried)) {
             Some(first) => Some(Place { instance: Arc::clone(first), affinity: Affinity::First }),
             None => self.place_elsewhere(key, tried),
         }
@@ -152,11 +152,10 @@ impl Group {
     ) -> Option<Place> {
         let load = |replica: &Replica| {
             let instance = &replica.instance;
-            let is_able = may(instance, tried) && !instance.is_suspect();
-            is_able.then(|| Load { is_new: replica.is_new, ..instance.load() })
+            is_able(instance, tried).then(|| Load { is_new: replica.is_new, ..instance.load() })
         };
         let best = if replicas.is_empty() {
-            self.first(key).filter(|it| may(it, tried) && !it.is_suspect())?
+            self.first(key).filter(|it| is_able(it, tried))?
         } else {
             let start = usize::try_from(turn()).unwrap_or_default();
             &replicas[choice::least_loaded(replicas, start, load)?].instance
@@ -170,25 +169,19 @@ impl Group {
 
     /// The first of the order is out of the question, or under suspicion.
     fn place_elsewhere(&self, key: Key, tried: &[Arc<Instance>]) -> Option<Place> {
-        let mut suspect = None;
-        let order = self.ring.preference(key).enumerate();
-        for (idx, node) in order.take(tried.len() + MAX_WALK) {
+        let order = self.ring.preference(key).enumerate().take(tried.len() + MAX_WALK);
+        let on_ring = order.filter_map(|(idx, node)| {
             // The ring may still hold one that is gone.
-            let Some(instance) = self.nodes.get(&node).filter(|it| may(it, tried)) else {
-                continue;
-            };
-            let affinity = if idx == 0 { Affinity::First } else { Affinity::Other };
-            let place = Place { instance: Arc::clone(instance), affinity };
-            if !instance.is_suspect() {
-                return Some(place);
-            }
-            suspect.get_or_insert(place);
-        }
-        // In its first milliseconds an instance may be in service but not on the ring.
-        suspect.or_else(|| {
-            let instance = self.instances.values().find(|it| may(it, tried))?;
-            Some(Place { instance: Arc::clone(instance), affinity: Affinity::Other })
-        })
+            let instance = self.nodes.get(&node).filter(|it| may(it, tried))?;
+            Some((instance, if idx == 0 { Affinity::First } else { Affinity::Other }))
+        });
+        let (instance, affinity) = choice::most_trusted(on_ring, |(it, _)| it.is_suspect())
+            // In its first milliseconds an instance may be in service but not on the ring.
+            .or_else(|| {
+                let mut in_service = self.instances.values();
+                Some((in_service.find(|it| may(it, tried))?, Affinity::Other))
+            })?;
+        Some(Place { instance: Arc::clone(instance), affinity })
     }
 
     /// Returns where an artifact belongs once `leaver` is gone.
@@ -202,16 +195,18 @@ impl Group {
 /// Returns the instance that is next after a model's replicas if it is better off there than at the
 /// `best` of them, although it has to be loaded.
 fn spilled<'a>(spares: &'a [Arc<Instance>], best: &Instance) -> Option<&'a Arc<Instance>> {
-    let wait_here = best.wait().filter(|wait| !wait.is_zero())?;
+    let here = best.figures();
+    // Mostly so, and then nobody else's figures are looked at: other threads write them.
+    if !here.has_to_wait() {
+        return None;
+    }
     let next = spares.iter().find(|it| it.is_home() && it.id != best.id)?;
-    // One that has answered nothing yet is as fast as this one.
-    let service = next.service().or_else(|| best.service())?;
-    let costs = Costs {
-        wait_here,
-        wait_there: next.load().wait(service),
-        load: next.load_time().or_else(|| best.load_time()),
-    };
-    choice::is_worth_a_load(costs).then_some(next)
+    choice::is_worth_a_load(here, next.figures()).then_some(next)
+}
+
+/// Whether there is no reason to look for another.
+fn is_able(instance: &Instance, tried: &[Arc<Instance>]) -> bool {
+    may(instance, tried) && !instance.is_suspect()
 }
 
 /// One that was just lost is in the snapshot until the actor has heard of it.

@@ -5,7 +5,10 @@
 
 mod pace;
 
-use crate::policy::{choice::Load, ring::Node};
+use crate::policy::{
+    choice::{Figures, Load},
+    ring::Node,
+};
 use awc::http::header::HeaderValue;
 use shared::{
     api::membership::{Heartbeat, InstanceState},
@@ -178,19 +181,10 @@ impl Instance {
         Load { n_in_flight, n_slots: self.n_slots, is_new: false }
     }
 
-    /// How long an invocation keeps a slot there; `None`: not measured yet.
-    pub fn service(&self) -> Option<Duration> {
-        self.process.pace.service()
-    }
-
-    /// How long one more invocation would wait there for a slot; `None`: not measured yet.
-    pub fn wait(&self) -> Option<Duration> {
-        self.service().map(|service| self.load().wait(service))
-    }
-
-    /// How long a load takes there; `None`: not measured yet.
-    pub fn load_time(&self) -> Option<Duration> {
-        self.process.pace.load()
+    /// Returns how busy it is, and how fast.
+    pub fn figures(&self) -> Figures {
+        let pace = &self.process.pace;
+        Figures { load: self.load(), service: pace.service(), load_time: pace.load() }
     }
 
     /// Whether a model that goes there has a home for some time.
@@ -309,14 +303,14 @@ mod tests {
     #[test]
     fn waiting_is_measured_in_answers_that_are_before_one() {
         let instance = Instance::new(&heartbeat("127.0.0.1:80"));
-        assert_eq!(instance.wait(), None);
+        assert_eq!(instance.figures().wait(), None);
         instance.begin().served(Duration::from_millis(30), None);
-        assert_eq!(instance.wait(), Some(Duration::ZERO));
+        assert_eq!(instance.figures().wait(), Some(Duration::ZERO));
         let _three = (instance.begin(), instance.begin(), instance.begin());
-        assert_eq!(instance.wait(), Some(Duration::from_millis(90)));
-        assert_eq!(instance.load_time(), None);
+        assert_eq!(instance.figures().wait(), Some(Duration::from_millis(90)));
+        assert_eq!(instance.figures().load_time, None);
         instance.begin().served(Duration::from_secs(2), Some(Duration::from_secs(1)));
-        assert_eq!(instance.load_time(), Some(Duration::from_secs(1)));
+        assert_eq!(instance.figures().load_time, Some(Duration::from_secs(1)));
     }
 
     #[test]

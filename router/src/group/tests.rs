@@ -106,7 +106,7 @@ fn a_hot_model_spills_to_the_next_instance_if_that_is_cheaper_than_to_wait() {
         let busy: Vec<_> = (0..20).map(|_| order[0].begin()).collect();
         order[0].begin().served(Duration::from_secs(1), None);
         // Nobody knows yet what a load costs.
-        let expected = usize::from(order[1].load_time().is_some());
+        let expected = usize::from(order[1].figures().load_time.is_some());
         let affinity = [Affinity::First, Affinity::Spilled][expected];
         check(&hot, &[], (&order[expected], affinity));
         order[1].begin().served(load, Some(load));

@@ -1,4 +1,4 @@
-//! Decides which replica takes an invocation, and when waiting costs more than another load.
+//! Decides which instance takes an invocation, and when waiting costs more than another load.
 //!
 //! # Why least in flight keeps the bound
 //!
@@ -71,20 +71,56 @@ pub fn least_loaded<T>(
     least.map(|(idx, _)| idx).or_else(|| replicas.iter().position(|it| load(it).is_some()))
 }
 
-/// What is known of the costs of a model's invocation at two instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Costs {
-    /// Until it gets a slot at the best of the model's replicas.
-    pub wait_here: Duration,
-    /// Until it would get one at the instance that is next in the model's order.
-    pub wait_there: Duration,
-    /// To load a model, the longest of late. `None`: no load was measured yet.
-    pub load: Option<Duration>,
+/// Returns the first who is above suspicion; one under suspicion only if there is no other.
+pub fn most_trusted<T>(
+    candidates: impl IntoIterator<Item = T>,
+    is_suspect: impl Fn(&T) -> bool,
+) -> Option<T> {
+    let mut suspect = None;
+    for candidate in candidates {
+        if !is_suspect(&candidate) {
+            return Some(candidate);
+        }
+        suspect.get_or_insert(candidate);
+    }
+    suspect
 }
 
-/// Decides whether an invocation shall make its model load once more. Without figures: no.
-pub fn is_worth_a_load(costs: Costs) -> bool {
-    costs.load.is_some_and(|load| costs.wait_here > costs.wait_there.saturating_add(load))
+/// What an instance is measured by. `None`: not measured yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    pub load: Load,
+    /// How long an invocation keeps a slot.
+    pub service: Option<Duration>,
+    /// How long a load of a model takes, the longest of late.
+    pub load_time: Option<Duration>,
+}
+
+impl Figures {
+    /// Returns how long one more invocation would wait for a slot.
+    pub fn wait(self) -> Option<Duration> {
+        self.service.map(|service| self.load.wait(service))
+    }
+
+    /// Whether it would wait at all, as far as is known.
+    pub fn has_to_wait(self) -> bool {
+        self.wait().is_some_and(|wait| !wait.is_zero())
+    }
+}
+
+/// Decides whether an invocation shall have its model loaded once more, `there`, rather than wait `here`, at
+/// the best of its replicas. What is not known of one instance is as at the other; what is known of
+/// neither speaks for waiting.
+pub fn is_worth_a_load(here: Figures, there: Figures) -> bool {
+    let there = Figures {
+        load: there.load,
+        service: there.service.or(here.service),
+        load_time: there.load_time.or(here.load_time),
+    };
+    match (here.wait(), there.wait(), there.load_time) {
+        (Some(wait), Some(wait_there), Some(load)) => wait > wait_there.saturating_add(load),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -66,11 +66,47 @@ fn waiting_grows_with_what_is_before_one() {
 
 #[test]
 fn a_model_is_loaded_once_more_only_if_that_is_cheaper_than_to_wait() {
-    let costs = Costs { wait_here: 900 * MS, wait_there: 100 * MS, load: Some(500 * MS) };
-    assert!(is_worth_a_load(costs));
-    assert!(!is_worth_a_load(Costs { wait_here: 600 * MS, ..costs }));
-    assert!(!is_worth_a_load(Costs { wait_there: 400 * MS, ..costs }));
-    assert!(!is_worth_a_load(Costs { load: None, ..costs }), "nobody knows what a load costs");
+    let figures = |n_in_flight| Figures {
+        load: load(n_in_flight),
+        service: Some(100 * MS),
+        load_time: Some(500 * MS),
+    };
+    // 900 ms here, 100 ms there.
+    let (here, there) = (figures(19), figures(3));
+    assert!(is_worth_a_load(here, there));
+    assert!(!is_worth_a_load(figures(13), there), "600 ms here are no more than 100 and a load");
+    assert!(!is_worth_a_load(here, figures(9)), "400 ms there");
+}
+
+#[test]
+fn an_instance_that_has_answered_nothing_yet_is_taken_for_as_fast_as_the_other() {
+    let here = Figures { load: load(19), service: Some(100 * MS), load_time: Some(500 * MS) };
+    let there = Figures { load: load(3), service: None, load_time: None };
+    assert!(is_worth_a_load(here, there));
+    assert!(!is_worth_a_load(here, Figures { load: load(9), ..there }));
+    assert!(!is_worth_a_load(here, Figures { load_time: Some(800 * MS), ..there }));
+    let nobody_knows = Figures { load_time: None, ..here };
+    assert!(!is_worth_a_load(nobody_knows, there), "what a load costs");
+    let nobody_knows = Figures { service: None, ..here };
+    assert!(!is_worth_a_load(nobody_knows, there), "how long one waits here");
+}
+
+#[test]
+fn nobody_has_to_wait_where_a_slot_is_free_or_nothing_was_measured() {
+    let figures =
+        |n_in_flight, service| Figures { load: load(n_in_flight), service, load_time: None };
+    assert!(figures(2, Some(MS)).has_to_wait());
+    assert!(!figures(1, Some(MS)).has_to_wait());
+    assert!(!figures(2, None).has_to_wait());
+}
+
+#[test]
+fn a_suspect_is_chosen_only_if_there_is_no_other() {
+    let chosen = |candidates: &[u32]| most_trusted(candidates.iter().copied(), |it| *it < 10);
+    assert_eq!(chosen(&[10, 11]), Some(10));
+    assert_eq!(chosen(&[1, 2, 12, 13]), Some(12));
+    assert_eq!(chosen(&[1, 2]), Some(1));
+    assert_eq!(chosen(&[]), None);
 }
 
 proptest! {
