@@ -1,6 +1,8 @@
 //! A group of instances with its ring, as placement publishes it: every question about where an
 //! artifact belongs is answered here, from the snapshot alone.
 
+pub mod hot;
+
 use crate::{
     instance::Instance,
     policy::{

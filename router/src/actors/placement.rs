@@ -17,10 +17,13 @@
 //! `/ping` fails and the router exits. Until then invocations go on with the last snapshot.
 
 mod handover;
-mod hot;
+mod warming;
 
 use crate::{
-    group::{Group, InService, Place},
+    group::{
+        Group, InService, Place,
+        hot::{HotModels, Renewed, Wish},
+    },
     instance::Instance,
     instance_client::warmer::Warmer,
     metrics::PlacementMetrics,
@@ -28,13 +31,12 @@ use crate::{
 };
 use actix::prelude::*;
 use arc_swap::ArcSwap;
-use hot::{HeatReport, HotModels, Wish};
 use shared::{
     api::membership::{HotModel, InstanceState},
     id::FleetId,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -69,7 +71,7 @@ impl Placement {
             published: Arc::clone(&published),
             provision,
             changing: BTreeSet::new(),
-            hot: HotModels::default(),
+            hot: BTreeMap::new(),
             is_gathering: false,
             warmer,
             metrics,
@@ -102,8 +104,7 @@ impl Placement {
 
     /// An instance says what work it does for its hottest models.
     pub fn heat_reported(&self, instance: Arc<Instance>, hot: Vec<HotModel>, n_in_flight: usize) {
-        let report = HeatReport { instance, hot, n_in_flight };
-        self.addr.do_send(HeatReported { report });
+        self.addr.do_send(HeatReported { instance, hot, n_in_flight });
     }
 
     pub fn is_alive(&self) -> bool {
@@ -129,12 +130,15 @@ struct InstancesChanged {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct HeatReported {
-    report: HeatReport,
+    instance: Arc<Instance>,
+    hot: Vec<HotModel>,
+    n_in_flight: usize,
 }
 
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Warmed {
+    group: GroupName,
     wish: Wish,
     is_warm: bool,
 }
@@ -155,7 +159,8 @@ struct PlacementActor {
     provision: Provision,
     /// The groups whose ring a blocking task is changing.
     changing: BTreeSet<GroupName>,
-    hot: HotModels,
+    /// Of the groups in which something is hot, or was.
+    hot: BTreeMap<GroupName, HotModels>,
     /// Whether replicas have become warm that are not published yet.
     is_gathering: bool,
     warmer: Warmer,
@@ -183,8 +188,8 @@ impl Handler<InstancesChanged> for PlacementActor {
         let published = self.published.load_full();
         let group = |(name, instances): (GroupName, InService)| {
             let before = published.get(&name);
-            if let Some(before) = before {
-                self.hot.left(&name, before.instances(), &instances);
+            if let (Some(before), Some(hot)) = (before, self.hot.get_mut(&name)) {
+                hot.left(before.instances(), &instances);
             }
             let ring = before.map(|group| Arc::clone(group.ring()));
             let ring = ring.unwrap_or_else(|| Arc::new(PlacementRing::empty()));
@@ -192,7 +197,7 @@ impl Handler<InstancesChanged> for PlacementActor {
         };
         let groups: Groups = groups.into_iter().map(group).collect();
         let names: Vec<_> = groups.keys().cloned().collect();
-        self.hot.retain(|name| groups.contains_key(name));
+        self.hot.retain(|name, _| groups.contains_key(name));
         self.publish(groups, &ctx.address());
         for name in names {
             self.change_ring(name, ctx.address());
@@ -203,13 +208,17 @@ impl Handler<InstancesChanged> for PlacementActor {
 impl Handler<HeatReported> for PlacementActor {
     type Result = ();
 
-    fn handle(&mut self, HeatReported { report }: HeatReported, _: &mut Self::Context) {
-        let group = self.group_of(&report.instance);
-        let published = self.published.load();
-        let current = published.get(&group).and_then(|it| it.instance(report.instance.node));
+    fn handle(&mut self, report: HeatReported, _: &mut Self::Context) {
+        let HeatReported { instance, hot, n_in_flight } = report;
+        let group = self.group_of(&instance);
         // One that has gone meanwhile would stay in the books for ever.
-        if current.is_some_and(|it| it.is_same_process_as(&report.instance)) {
-            self.hot.hear(group, report);
+        if !self.is_current(&group, &instance) {
+            return;
+        }
+        match self.hot.entry(group) {
+            // As long as nothing is hot there is nothing to keep.
+            Entry::Vacant(_) if hot.is_empty() => {}
+            entry => entry.or_default().hear(&instance, hot, n_in_flight),
         }
     }
 }
@@ -217,15 +226,16 @@ impl Handler<HeatReported> for PlacementActor {
 impl Handler<Warmed> for PlacementActor {
     type Result = ();
 
-    fn handle(&mut self, Warmed { wish, is_warm }: Warmed, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: Warmed, ctx: &mut Self::Context) {
+        let Warmed { group, wish, is_warm } = message;
         if !is_warm {
             self.metrics.warms_failed.inc();
         }
-        let published = self.published.load();
-        let current = published.get(&wish.group).and_then(|it| it.instance(wish.instance.node));
         // Another process holds nothing of what this one was asked to load.
-        let is_same = current.is_some_and(|it| it.is_same_process_as(&wish.instance));
-        self.hot.warmed(&wish, is_warm && is_same, Instant::now());
+        let is_warm = is_warm && self.is_current(&group, &wish.instance);
+        if let Some(hot) = self.hot.get_mut(&group) {
+            hot.warmed(&wish, is_warm, Instant::now());
+        }
         if !std::mem::replace(&mut self.is_gathering, true) {
             ctx.run_later(GATHER, |actor, ctx| {
                 actor.is_gathering = false;
@@ -263,23 +273,26 @@ impl PlacementActor {
     /// Decides how many replicas models have.
     fn decide(&mut self, myself: &Addr<Self>) {
         let published = self.published.load_full();
-        for (name, group) in &*published {
-            self.hot.decide(name, group, Instant::now());
+        for (name, hot) in &mut self.hot {
+            if let Some(group) = published.get(name) {
+                hot.decide(group, Instant::now());
+            }
         }
         self.publish(Groups::clone(&published), myself);
-        let n_further = self.hot.n_further();
+        let n_further: usize = self.hot.values().map(HotModels::n_further).sum();
         self.metrics.replicas.set(i64::try_from(n_further).unwrap_or(i64::MAX));
     }
 
     /// Publishes groups with the replicas of hot models as they follow from all that is known.
     fn publish(&mut self, mut groups: Groups, myself: &Addr<Self>) {
         for (name, group) in &mut groups {
-            let (renewed, wishes) = self.hot.renewed(name, group, Instant::now());
+            let Some(hot) = self.hot.get_mut(name) else { continue };
+            let Renewed { group: renewed, wishes } = hot.renewed(group, Instant::now());
             if let Some(renewed) = renewed {
                 *group = renewed;
             }
             for wish in wishes {
-                self.warm(wish, myself.clone());
+                self.warm(name.clone(), wish, myself.clone());
             }
         }
         let n_instances: usize = groups.values().map(|it| it.ring().shares().len()).sum();
@@ -292,6 +305,13 @@ impl PlacementActor {
             Provision::Launched => instance.fleet.clone(),
             Provision::Pooled => None,
         }
+    }
+
+    /// Whether an instance is in service as the process that it was.
+    fn is_current(&self, group: &GroupName, instance: &Instance) -> bool {
+        let published = self.published.load();
+        let current = published.get(group).and_then(|it| it.instance(instance.node));
+        current.is_some_and(|it| it.is_same_process_as(instance))
     }
 
     fn change_ring(&mut self, name: GroupName, myself: Addr<Self>) {

@@ -1,12 +1,12 @@
-//! A router: the real group and replicas, and what its actor does with them.
+//! A router: the real group and its hot models, with what its actor does each second.
 
 use router::{
-    group::{Affinity, Group, InService},
-    instance::Instance,
-    policy::{
-        replicas::{Host, Replicas},
-        ring::{ByHash, Node, PlacementRing},
+    group::{
+        Affinity, Group, InService,
+        hot::{HotModels, Renewed, Wish},
     },
+    instance::Instance,
+    policy::ring::{ByHash, Node, PlacementRing},
 };
 use shared::{
     api::membership::{Heartbeat, HotModel, InstanceState},
@@ -20,12 +20,9 @@ pub(super) struct Router {
     pub(super) instances: Vec<&'static Arc<Instance>>,
     numbers: HashMap<Node, usize, ByHash>,
     group: Group,
-    replicas: Replicas,
+    hot: HotModels,
     pub(super) n_spilled: u64,
 }
-
-/// What is to be warmed, and where.
-pub(super) type Wish = (Arc<str>, usize);
 
 impl Router {
     pub(super) fn new(n_instances: usize, n_slots: usize) -> Self {
@@ -36,38 +33,42 @@ impl Router {
             instances.iter().map(|it| (it.id.clone(), Arc::clone(*it))).collect();
         let group = Group::new(in_service, Arc::new(PlacementRing::empty()));
         let group = group.with_ring(group.ring().changed_to(&group.wanted()));
-        Self { instances, numbers, group, replicas: Replicas::default(), n_spilled: 0 }
+        Self { instances, numbers, group, hot: HotModels::default(), n_spilled: 0 }
     }
 
     /// The number of the instance for an invocation.
     pub(super) fn place(&mut self, model: &str, turn: impl FnOnce() -> u32) -> usize {
         let place = self.group.place(model, &[], turn).expect("all are in service");
         self.n_spilled += u64::from(place.affinity == Affinity::Spilled);
-        self.numbers[&place.instance.node]
+        self.number(&place.instance)
+    }
+
+    pub(super) fn number(&self, instance: &Instance) -> usize {
+        self.numbers[&instance.node]
     }
 
     pub(super) fn hear(&mut self, number: usize, hot: Vec<HotModel>, n_in_flight: usize) {
         let instance = self.instances[number];
         instance.report(n_in_flight);
-        let from = Host { node: instance.node, n_slots: instance.n_slots };
-        self.replicas.hear(from, hot, n_in_flight);
+        self.hot.hear(instance, hot, n_in_flight);
     }
 
     /// What its actor does each second.
     pub(super) fn decide(&mut self, now: Instant) -> Vec<Wish> {
-        self.replicas.decide(&self.group.hosts(), now);
-        let plan = self.replicas.plan(self.group.ring(), &self.group.hosts(), now);
-        self.group = self.group.with_hot(&plan.sets);
-        let wishes = plan.warms.into_iter();
-        wishes.map(|(model, node)| (model, self.numbers[&node])).collect()
+        self.hot.decide(&self.group, now);
+        let Renewed { group, wishes } = self.hot.renewed(&self.group, now);
+        if let Some(group) = group {
+            self.group = group;
+        }
+        wishes
     }
 
-    pub(super) fn warmed(&mut self, model: &Arc<str>, number: usize, now: Instant) {
-        self.replicas.warmed(model, self.instances[number].node, now);
+    pub(super) fn warmed(&mut self, wish: &Wish, now: Instant) {
+        self.hot.warmed(wish, true, now);
     }
 
     pub(super) fn n_further(&self) -> usize {
-        self.replicas.n_further()
+        self.hot.n_further()
     }
 }
 

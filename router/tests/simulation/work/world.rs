@@ -2,10 +2,11 @@
 
 use super::{
     instance::{Instance, Job},
-    router::{Router, Wish},
+    router::Router,
 };
 use crate::chance::{Zipf, rng, until_next};
 use rand::{RngExt as _, rngs::StdRng};
+use router::group::hot::Wish;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
@@ -74,8 +75,8 @@ pub(super) struct World {
     latencies: Vec<Duration>,
 }
 
-/// A router, and its name for the model.
-type Wisher = (usize, Arc<str>);
+/// A router, and what it wishes for.
+type Wisher = (usize, Wish);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -182,8 +183,8 @@ impl World {
     fn loaded(&mut self, instance: usize, model: u32) {
         self.instances[instance].loaded(model, LOAD);
         let now = self.now();
-        for (router, name) in self.wishes.remove(&(instance, model)).unwrap_or_default() {
-            self.routers[router].warmed(&name, instance, now);
+        for (router, wish) in self.wishes.remove(&(instance, model)).unwrap_or_default() {
+            self.routers[router].warmed(&wish, now);
         }
         self.fill(instance);
     }
@@ -208,17 +209,18 @@ impl World {
         self.after(Duration::from_secs(1), Event::Decide { router });
     }
 
-    fn warm(&mut self, router: usize, (model_name, instance): Wish) {
-        let model = self.number(&model_name);
+    fn warm(&mut self, router: usize, wish: Wish) {
+        let model = self.number(&wish.artifact);
+        let instance = self.routers[router].number(&wish.instance);
         if self.instances[instance].is_resident(model) {
             let now = self.now();
-            self.routers[router].warmed(&model_name, instance, now);
+            self.routers[router].warmed(&wish, now);
             return;
         }
         if self.instances[instance].load(model) {
             self.after(LOAD, Event::Loaded { instance, model });
         }
-        self.wishes.entry((instance, model)).or_default().push((router, model_name));
+        self.wishes.entry((instance, model)).or_default().push((router, wish));
     }
 
     fn number(&mut self, name: &Arc<str>) -> u32 {
