@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reqwest::{
     Method, RequestBuilder,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
 };
 use serde::{
     Deserialize, Serialize,
@@ -103,7 +104,8 @@ impl Client {
     }
 
     fn with(builder: reqwest::ClientBuilder, router_url: &str) -> Self {
-        let http = builder.connect_timeout(CALL_TIMEOUT).build();
+        // Whoever a router points to shall not be shown the token.
+        let http = builder.connect_timeout(CALL_TIMEOUT).redirect(Policy::none()).build();
         Self {
             http: http.expect("a client without TLS has nothing to fail at"),
             router_url: router_url.trim_end_matches('/').to_owned(),

@@ -34,8 +34,14 @@ pub const DEMO_MODELS: [&str; 12] = [
     "demo-subfolder/squeezenet_v1.0_5.tar.gz",
 ];
 
+/// What it makes beside them, for who wants to send something else than pictures.
+pub const NOT_OF_PICTURES: [&str; 1] = ["tiny_mlp.tar.gz"];
+
 /// A store on this machine that takes longer for one attempt hangs.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Names of objects that a listing keeps: two million of an ordinary length. A store may list for ever.
+const MAX_LISTED_BYTES: usize = 256 << 20;
 
 /// The store, as any S3 client sees it.
 #[derive(Clone, Debug)]
@@ -121,12 +127,14 @@ impl ModelStore {
     ) -> Result<Vec<String>, UploadError> {
         let list = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
         let mut pages = list.into_paginator().send();
-        let mut keys = Vec::new();
+        let (mut keys, mut n_bytes) = (Vec::new(), 0);
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| refused(bucket, error))?;
             let objects = page.contents.unwrap_or_default();
-            keys.extend(objects.into_iter().filter_map(|object| object.key));
-            if keys.len() >= max {
+            let page: Vec<String> = objects.into_iter().filter_map(|object| object.key).collect();
+            n_bytes += page.iter().map(String::len).sum::<usize>();
+            keys.extend(page);
+            if keys.len() >= max || n_bytes >= MAX_LISTED_BYTES {
                 keys.truncate(max);
                 break;
             }

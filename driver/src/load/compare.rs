@@ -86,6 +86,7 @@ pub(super) fn percent(change: Option<f64>) -> String {
 
 struct Figure {
     what: &'static str,
+    /// Not a number: there is none.
     value: f64,
     text: String,
     wanted: Wanted,
@@ -104,13 +105,16 @@ fn figures(result: &LoadResult) -> Vec<Figure> {
         count("not sent", totals.n_not_sent, Wanted::Less),
         count("sent again", totals.n_retried, Wanted::Less),
     ];
-    let hit_share = float(totals.n_hits) / float((totals.n_hits + totals.n_misses).max(1));
+    // A file says any number.
+    let n_with_cache = totals.n_hits.saturating_add(totals.n_misses).max(1);
+    let hit_share = float(totals.n_hits) / float(n_with_cache);
     let text = format!("{:.2} %", hit_share * 100.0);
     figures.push(number("share of hits", hit_share, text, Wanted::More));
     let mut latencies = |names: [&'static str; 4], latency: &Latency| {
-        let Latency { p50_ms, p99_ms, p999_ms, max_ms, .. } = *latency;
+        let Latency { n, p50_ms, p99_ms, p999_ms, max_ms, .. } = *latency;
         for (what, ms) in names.into_iter().zip([p50_ms, p99_ms, p999_ms, max_ms]) {
-            figures.push(number(what, ms, millis(ms), Wanted::Less));
+            let (value, text) = if n > 0 { (ms, millis(ms)) } else { (f64::NAN, "–".to_owned()) };
+            figures.push(number(what, value, text, Wanted::Less));
         }
     };
     latencies(["latency p50", "latency p99", "latency p99.9", "latency max"], &result.latency);
@@ -127,9 +131,10 @@ fn figures(result: &LoadResult) -> Vec<Figure> {
 fn row(before: &Figure, after: &Figure) -> Row {
     let (old, new) = (before.value, after.value);
     let change = if old > 0.0 { Some(new / old - 1.0) } else { (new <= 0.0).then_some(0.0) };
+    let change = change.filter(|change| !change.is_nan());
     let is_noise = change.is_some_and(|change| change.abs() < NOISE);
     let verdict = match after.wanted {
-        _ if is_noise => Verdict::Same,
+        _ if is_noise || old.is_nan() || new.is_nan() => Verdict::Same,
         Wanted::More if new > old => Verdict::Better,
         Wanted::Less if new < old => Verdict::Better,
         Wanted::More | Wanted::Less => Verdict::Worse,
@@ -180,6 +185,25 @@ mod tests {
         // There was none before.
         let not_sent = find(&comparison, "not sent");
         assert_eq!((not_sent.verdict, not_sent.change), (Verdict::Worse, None));
+    }
+
+    #[test]
+    fn where_one_run_has_no_figure_nothing_is_better() {
+        let mut after = result();
+        after.latency_misses = Latency::default();
+        for (before, after) in [(result(), after.clone()), (after, result())] {
+            let comparison = Comparison::new(&before, &after);
+            let row = find(&comparison, "misses p99");
+            assert_eq!((row.verdict, row.change), (Verdict::Same, None), "{row:?}");
+            assert!(row.before == "–" || row.after == "–", "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_says_absurd_numbers_is_compared() {
+        let mut absurd = result();
+        (absurd.totals.n_hits, absurd.totals.n_misses) = (u64::MAX, u64::MAX);
+        assert!(!Comparison::new(&absurd, &result()).table().is_empty());
     }
 
     #[test]

@@ -107,7 +107,8 @@ pub struct Flags {
     #[arg(long = "target", conflicts_with = "prefix")]
     pub targets: Vec<TargetModel>,
 
-    /// Ask what lies below a prefix of the store: `s3://bucket/prefix/`, in the store's order.
+    /// Ask what lies below a prefix of the store, the endpoint's or one below it: `s3://bucket/prefix/`, in
+    /// the store's order.
     #[arg(long)]
     pub prefix: Option<String>,
 

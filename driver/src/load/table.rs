@@ -166,7 +166,10 @@ pub(super) fn warning(result: &LoadResult) -> Option<&'static str> {
     /// Of the one core that sends.
     const BUSY: f64 = 0.9;
     let is_late = result.lag.p50_ms > 1.0 && result.lag.p50_ms > 0.2 * result.latency.p50_ms;
-    (result.driver.core_share > BUSY || is_late).then_some(
-        "warning: the driver itself was at its limit; rate and latency are partly its own",
+    if result.driver.core_share > BUSY {
+        return Some("warning: the driver was at its limit; rate and latency are partly its own");
+    }
+    is_late.then_some(
+        "warning: the machine was too busy to send in time; rate and latency are partly the driver's",
     )
 }

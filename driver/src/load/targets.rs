@@ -5,8 +5,12 @@ use super::{
     plan::{MAX_TARGETS, Popularity},
     trace::Trace,
 };
-use crate::{client::Client, models::ModelStore, signing::Key};
-use anyhow::{Context as _, ensure};
+use crate::{
+    client::Client,
+    models::{BUCKET, ModelStore, NOT_OF_PICTURES, PREFIX},
+    signing::Key,
+};
+use anyhow::{Context as _, anyhow, ensure};
 use serde_json::{Value, json};
 use shared::id::TargetModel;
 use std::{fs::File, io::BufReader, path::Path, sync::Arc};
@@ -23,17 +27,54 @@ pub(super) async fn find(flags: &Flags, key: Option<&Key>) -> anyhow::Result<Ask
     if !flags.targets.is_empty() {
         return Ok(Asked { targets: flags.targets.clone(), popularity });
     }
-    let router = flags.routers.first().context("there is no router to send to")?;
-    let prefix = match &flags.prefix {
-        Some(prefix) => prefix.clone(),
-        None => prefix_of_endpoint(router, flags, key).await?,
+    Ok(Asked { targets: listed(flags, key).await?, popularity })
+}
+
+/// Asks one router after the other: each can tell.
+async fn listed(flags: &Flags, key: Option<&Key>) -> anyhow::Result<Vec<TargetModel>> {
+    let mut failure = anyhow!("there is no router to send to");
+    for router in &flags.routers {
+        match listed_by(router, flags, key).await {
+            Ok(targets) => return Ok(targets),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn listed_by(
+    router: &str,
+    flags: &Flags,
+    key: Option<&Key>,
+) -> anyhow::Result<Vec<TargetModel>> {
+    let of_endpoint = prefix_of_endpoint(router, flags, key).await;
+    let (base, prefix) = match (&flags.prefix, of_endpoint) {
+        (None, of_endpoint) => {
+            let base = of_endpoint?;
+            (base.clone(), base)
+        }
+        (Some(prefix), Ok(base)) => {
+            ensure!(prefix.starts_with(&base), "{prefix} is not below {base}, the endpoint's own");
+            (base, prefix.clone())
+        }
+        // The router tells us nothing of the endpoint, and may invoke it all the same.
+        (Some(prefix), Err(_)) => (prefix.clone(), prefix.clone()),
     };
     let store = flags.store.as_deref().unwrap_or(router);
-    let targets = list(store, &prefix, key)
+    let targets = list(store, &base, &prefix, key)
         .await
         .with_context(|| format!("could not list the models in {prefix} (--target names them)"))?;
+    let targets = if flags.bodies.is_default() { for_cats(&base, targets) } else { targets };
     ensure!(!targets.is_empty(), "there are no models in {prefix}");
-    Ok(Asked { targets, popularity })
+    Ok(targets)
+}
+
+/// Of the demo's models, those that take a picture.
+fn for_cats(base: &str, targets: Vec<TargetModel>) -> Vec<TargetModel> {
+    if base != format!("s3://{BUCKET}/{PREFIX}") {
+        return targets;
+    }
+    targets.into_iter().filter(|it| !NOT_OF_PICTURES.contains(&it.as_str())).collect()
 }
 
 fn trace(path: &Path) -> anyhow::Result<Asked> {
@@ -77,11 +118,18 @@ fn model_data_url(model: &Value) -> Option<String> {
     url.map(str::to_owned)
 }
 
-async fn list(store: &str, prefix: &str, key: Option<&Key>) -> anyhow::Result<Vec<TargetModel>> {
+/// Lists what lies below `prefix`, as the endpoint over `base` names it.
+async fn list(
+    store: &str,
+    base: &str,
+    prefix: &str,
+    key: Option<&Key>,
+) -> anyhow::Result<Vec<TargetModel>> {
+    let (_, base) = bucket_and_prefix(base)?;
     let (bucket, prefix) = bucket_and_prefix(prefix)?;
     let store = ModelStore::signing_with(store, key);
     let keys = store.list(bucket, prefix, MAX_TARGETS).await?;
-    Ok(targets(prefix, &keys))
+    Ok(targets(base, &keys))
 }
 
 fn bucket_and_prefix(url: &str) -> anyhow::Result<(&str, &str)> {
@@ -91,9 +139,9 @@ fn bucket_and_prefix(url: &str) -> anyhow::Result<(&str, &str)> {
     Ok((bucket, prefix))
 }
 
-/// What can be asked of what lies below a prefix. Folders and their like cannot.
-fn targets(prefix: &str, keys: &[String]) -> Vec<TargetModel> {
-    let names = keys.iter().filter_map(|key| key.strip_prefix(prefix));
+/// What can be asked of what lies below an endpoint's prefix. Folders and their like cannot.
+fn targets(base: &str, keys: &[String]) -> Vec<TargetModel> {
+    let names = keys.iter().filter_map(|key| key.strip_prefix(base));
     names.filter_map(|name| name.parse().ok()).collect()
 }
 
@@ -131,5 +179,14 @@ mod tests {
         let source = json!({ "S3DataSource": { "S3Uri": "s3://b/m/" } });
         check(json!({ "PrimaryContainer": { "ModelDataSource": source } }));
         assert_eq!(model_data_url(&json!({})), None);
+    }
+
+    #[test]
+    fn what_the_demo_has_for_other_bodies_gets_no_cat() {
+        let targets = |names: &[&str]| names.iter().map(|it| it.parse().unwrap()).collect();
+        let all: Vec<TargetModel> = targets(&["resnet_18.tar.gz", "tiny_mlp.tar.gz"]);
+        let of_demo = for_cats("s3://manifold-demo/models/", all.clone());
+        assert_eq!(of_demo, targets(&["resnet_18.tar.gz"]));
+        assert_eq!(for_cats("s3://mine/models/", all.clone()), all);
     }
 }

@@ -29,9 +29,14 @@ pub struct BodyFlags {
 }
 
 impl BodyFlags {
+    /// Whether the photograph is sent.
+    pub(in super::super) fn is_default(&self) -> bool {
+        self.bodies.is_empty()
+    }
+
     /// Reads what is sent: without a file, a photograph of a cat.
     pub(super) fn read(&self) -> anyhow::Result<Vec<Input>> {
-        if self.bodies.is_empty() {
+        if self.is_default() {
             let content_type = self.content_type.clone().or_else(|| Some("image/jpeg".to_owned()));
             let bytes = Bytes::from_static(CAT);
             return Ok(vec![Input { name: "cat.jpg".to_owned(), content_type, bytes }]);
