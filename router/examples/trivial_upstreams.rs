@@ -8,7 +8,7 @@ use awc::http::Uri;
 use bytes::{Buf as _, BytesMut};
 use clap::Parser;
 use shared::api::{
-    invocation::TARGET_MODEL,
+    invocation::{INVOCATION_ID, TARGET_MODEL},
     membership::{Heartbeat, InstanceState},
 };
 use std::{cell::RefCell, collections::HashSet, io, net::SocketAddr, rc::Rc, time::Duration};
@@ -19,6 +19,9 @@ use tokio::{
 };
 
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+const HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nx-manifold-cache: hit";
 
 /// Runs trivial instances until it is stopped.
 #[derive(Debug, Parser)]
@@ -79,7 +82,7 @@ async fn accept(listener: TcpListener) -> io::Result<()> {
 }
 
 async fn serve(mut socket: TcpStream, seen: Seen) -> io::Result<()> {
-    let answer = answer(&[b'x'; 1024]);
+    let body = [b'x'; 1024];
     let mut received = BytesMut::with_capacity(16 * 1024);
     loop {
         let Some(n_head) = received.windows(4).position(|it| it == b"\r\n\r\n") else {
@@ -91,7 +94,7 @@ async fn serve(mut socket: TcpStream, seen: Seen) -> io::Result<()> {
         let head = received.split_to(n_head + 4);
         if head.starts_with(b"GET") {
             let n_seen = std::mem::take(&mut *seen.borrow_mut()).len();
-            socket.write_all(&self::answer(n_seen.to_string().as_bytes())).await?;
+            socket.write_all(&answer(b"", n_seen.to_string().as_bytes())).await?;
             continue;
         }
         if let Some(model) = header(&head, TARGET_MODEL)
@@ -107,17 +110,16 @@ async fn serve(mut socket: TcpStream, seen: Seen) -> io::Result<()> {
             }
         }
         received.advance(n_body);
-        socket.write_all(&answer).await?;
+        let id = header(&head, INVOCATION_ID).unwrap_or_default();
+        socket.write_all(&answer(id, &body)).await?;
     }
 }
 
-fn answer(body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nx-manifold-cache: hit\r\n\
-         content-length: {}\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), body].concat()
+/// An answer that names the invocation, if the request did: a router wants to see that.
+fn answer(id: &[u8], body: &[u8]) -> Vec<u8> {
+    let length = format!("content-length: {}\r\n\r\n", body.len());
+    let name = if id.is_empty() { "" } else { "\r\nx-manifold-invocation-id: " };
+    [HEAD, name.as_bytes(), id, b"\r\n", length.as_bytes(), body].concat()
 }
 
 /// Returns the value of a header, whose name is given in lower case.

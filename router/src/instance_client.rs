@@ -92,6 +92,8 @@ pub enum InstanceError {
     Died(#[source] SendRequestError),
     #[error("instance was lost before it answered")]
     Lost,
+    #[error("instance fell silent before it answered")]
+    Silent,
     #[error("instance answered something that is not HTTP, or has no end")]
     Garbled(#[source] Option<SendRequestError>),
     #[error("instance did not answer in time")]
@@ -179,13 +181,12 @@ impl InstanceClient {
                 up.put(name, value);
             }
             up.put(&headers::ARTIFACT, outbound.artifact);
-            up.put(&headers::INVOCATION_ID, outbound.invocation_id);
             up.put_number(&headers::DEADLINE_MS, patience_ms);
             for (name, value) in outbound.options.headers().chain(self.bearer.header()) {
                 up.put(name, &value);
             }
         };
-        self.links.send(instance, write, outbound.body).await
+        self.links.send(instance, outbound.invocation_id, write, outbound.body).await
     }
 }
 
@@ -219,6 +220,7 @@ async fn unless_lost<W: Future>(
     let lost = pin!(instance.lost());
     match timeout_at(deadline, select(work, lost)).await {
         Ok(Either::Left((output, _))) => Ok(output),
+        Ok(Either::Right(((), _))) if instance.is_silent() => Err(InstanceError::Silent),
         Ok(Either::Right(((), _))) => Err(InstanceError::Lost),
         Err(_) => Err(InstanceError::TimedOut),
     }
@@ -282,6 +284,7 @@ impl InstanceError {
             | Self::NoSocket(_)
             | Self::Died(_)
             | Self::Lost
+            | Self::Silent
             | Self::Garbled(_)
             | Self::TimedOut => 0,
         }

@@ -98,7 +98,7 @@ async fn stranger(request: HttpRequest) -> HttpResponse {
     let fault = trust::presented(request.headers()).fault();
     let mut response = error::response(ErrorKind::Untrusted, &fault.to_string());
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
+    invocations::saying_whose(response, &request)
 }
 
 async fn not_found() -> HttpResponse {

@@ -8,15 +8,18 @@
 //! - A connection is used again only if all of the request went up, all of the answer was read, the
 //!   answer's end is beyond doubt, and nothing came after it. In every other case it is dropped,
 //!   which closes it.
+//! - An answer names the invocation that it is for, and is believed by no other. One that does not
+//!   is the only one of its connection.
 //! - Of an answer, nothing but the head is read before somebody asks for more.
 //! - A body is written from where it lies, and never copied.
 
 use super::{answer::is_chunked, head::Head, links::Shelf};
+use crate::headers::INVOCATION_ID;
 use actix_http::{
     ResponseHead,
     error::{ParseError, PayloadError},
     h1::{ClientCodec, ClientPayloadCodec, MessageType},
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
 };
 use awc::{
     error::{ConnectError, SendRequestError},
@@ -60,6 +63,8 @@ pub(super) struct Link {
     wire: Wire,
     codec: ClientCodec,
     home: Weak<Shelf>,
+    /// Whether there was an answer before.
+    is_used: bool,
 }
 
 /// An answer whose head has come.
@@ -74,6 +79,13 @@ pub(super) enum Failure {
     /// The instance had closed the connection before: surely nothing of the request was taken.
     Stale(SendRequestError),
     Lost(SendRequestError),
+}
+
+/// For which invocation an answer is.
+enum Whose {
+    Ours,
+    Unsaid,
+    Others,
 }
 
 /// A body that is still to be read.
@@ -106,7 +118,8 @@ impl Link {
         buffers: Rc<Buffers>,
         home: Weak<Shelf>,
     ) -> Self {
-        Self { wire: Wire { stream, unread: BytesMut::new(), buffers }, codec, home }
+        let wire = Wire { stream, unread: BytesMut::new(), buffers };
+        Self { wire, codec, home, is_used: false }
     }
 
     /// Whether nothing came while nothing was asked for. An end, or an answer to no question, is
@@ -116,20 +129,27 @@ impl Link {
         read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Sends a request, and waits for the head of the answer. `write` puts its headers, beside the one
-    /// that frames the body. Dropping this closes the connection.
+    /// Sends the request of the invocation `id`, and waits for the head of the answer. `write` puts its
+    /// headers, beside those that frame the body and name the invocation. Dropping this closes the
+    /// connection.
     pub(super) async fn exchange(
         mut self,
+        id: &HeaderValue,
         write: impl FnOnce(&mut Head),
         body: &Bytes,
     ) -> Result<Response, Failure> {
         let mut head = Head::begin(self.wire.buffers.head.take());
         head.put_number(&CONTENT_LENGTH, body.len() as u64);
+        head.put(&INVOCATION_ID, id);
         write(&mut head);
         let mut outgoing = Outgoing { head: head.end(), body: body.clone(), is_begun: false };
         let mut early = None;
         let head = poll_fn(|cx| self.poll_exchange(cx, &mut outgoing, &mut early)).await?;
-        Ok(self.into_response(head, outgoing.is_over()))
+        match self.whose(&head, id) {
+            Whose::Ours => Ok(self.into_response(head, outgoing.is_over())),
+            Whose::Unsaid => Ok(self.into_response(head, false)),
+            Whose::Others => Err(Failure::Lost(ConnectError::Disconnected.into())),
+        }
     }
 
     /// `early` keeps a success that came before all of the body went up.
@@ -185,11 +205,21 @@ impl Link {
         }
     }
 
-    fn into_response(self, head: ResponseHead, is_sent: bool) -> Response {
-        let Self { wire, codec, home } = self;
-        let home = if is_sent && ends_without_doubt(&head) { home } else { Weak::new() };
+    /// An answer to no question would otherwise be taken for that to the next one, and so would all that
+    /// follow.
+    fn whose(&self, head: &ResponseHead, id: &HeaderValue) -> Whose {
+        match head.headers.get(&INVOCATION_ID) {
+            Some(said) if said == id => Whose::Ours,
+            None if !self.is_used => Whose::Unsaid,
+            _ => Whose::Others,
+        }
+    }
+
+    fn into_response(self, head: ResponseHead, may_go_on: bool) -> Response {
+        let Self { wire, codec, home, .. } = self;
+        let home = if may_go_on && ends_without_doubt(&head) { home } else { Weak::new() };
         if codec.message_type() == MessageType::None {
-            Link { wire, codec, home }.rest();
+            Link { wire, codec, home, is_used: true }.rest();
             return Response { head, body: None };
         }
         let mut body = Incoming { wire, codec: codec.into_payload_codec(), home };
@@ -232,7 +262,7 @@ impl Response {
         if piece.is_none()
             && let Some(Incoming { wire, codec, home }) = self.body.take()
         {
-            Link { wire, codec: codec.into_message_codec(), home }.rest();
+            Link { wire, codec: codec.into_message_codec(), home, is_used: true }.rest();
         }
         Poll::Ready(piece)
     }

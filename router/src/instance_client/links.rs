@@ -15,7 +15,7 @@ use crate::{
     instance::{Instance, Life},
     sockets::{INSTANCE_PATIENCE, notice_loss},
 };
-use actix_http::{ServiceConfig, h1::ClientCodec};
+use actix_http::{ServiceConfig, h1::ClientCodec, header::HeaderValue};
 use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 use std::{
@@ -87,25 +87,26 @@ impl Links {
         Self(inner)
     }
 
-    /// Sends a request over a kept link or a new one, and waits for the head of its answer. `write` puts
-    /// its headers, beside the one that frames the body.
+    /// Sends the request of the invocation `id` over a kept link or a new one, and waits for the head of
+    /// its answer. `write` puts its headers, beside those that frame the body and name the invocation.
     pub(super) async fn send(
         &self,
         instance: &Instance,
+        id: &HeaderValue,
         write: impl Fn(&mut Head),
         body: &Bytes,
     ) -> Result<Response, SendRequestError> {
         self.0.is_busy.set(true);
         let kept = self.0.shelf(instance);
         while let Some(link) = kept.take() {
-            match link.exchange(&write, body).await {
+            match link.exchange(id, &write, body).await {
                 Err(Failure::Stale(_)) => {}
                 Err(Failure::Lost(error)) => return Err(error),
                 Ok(response) => return Ok(response),
             }
         }
         let link = self.0.open(instance.address, Rc::downgrade(&kept)).await?;
-        let answered = link.exchange(&write, body).await;
+        let answered = link.exchange(id, &write, body).await;
         answered.map_err(|(Failure::Stale(error) | Failure::Lost(error))| error)
     }
 }

@@ -138,6 +138,7 @@ async fn serve<S: Fn(usize) -> Act>(mut connection: TcpStream, state: Rc<State>,
             continue;
         }
         let idx = state.received.borrow().len();
+        let id = header(&received.head, "x-manifold-invocation-id").map(str::to_owned);
         state.received.borrow_mut().push(received);
         let (bytes, goes_on) = match script(idx) {
             Act::Send(bytes) => (bytes, true),
@@ -154,10 +155,20 @@ async fn serve<S: Fn(usize) -> Act>(mut connection: TcpStream, state: Rc<State>,
                 (bytes, true)
             }
         };
+        let bytes = id.map_or_else(|| bytes.clone(), |id| saying_whose(&bytes, &id));
         if connection.write_all(&bytes).await.is_err() || !goes_on {
             return;
         }
     }
+}
+
+/// The answer with the invocation that it is for, as a worker says it.
+fn saying_whose(answer: &[u8], id: &str) -> Vec<u8> {
+    let Some(line_end) = answer.windows(2).position(|it| it == b"\r\n") else {
+        return answer.to_vec();
+    };
+    let (line, rest) = answer.split_at(line_end);
+    [line, format!("\r\nx-manifold-invocation-id: {id}").as_bytes(), rest].concat()
 }
 
 async fn abandoned(connection: &mut TcpStream, state: &State) {

@@ -12,8 +12,8 @@ use crate::{
     runtime::{ModelInput, ModelOutput},
 };
 use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{ACCEPT, CONTENT_TYPE},
+    HttpRequest, HttpResponse, ResponseError as _,
+    http::header::{ACCEPT, CONTENT_TYPE, HeaderName},
     web,
 };
 use shared::{
@@ -48,11 +48,11 @@ pub(super) async fn by_address(
     request: HttpRequest,
     body: web::Payload,
     face: web::Data<Face>,
-) -> Result<HttpResponse, HttpError> {
-    if !face.serves_by_address {
-        return Err(HttpError::ByAddressForbidden);
-    }
-    noted(&face, &request, async {
+) -> HttpResponse {
+    let answered = noted(&face, &request, async {
+        if !face.serves_by_address {
+            return Err(HttpError::ByAddressForbidden);
+        }
         let _in_flight = accept(&face)?;
         let deadline = deadline(&request, &face)?;
         let address = address(&request)?;
@@ -72,8 +72,18 @@ pub(super) async fn by_address(
             Ok(acquired)
         };
         invoke(&face, &request, input, deadline, acquire).await
-    })
-    .await
+    });
+    let answer = answered.await.unwrap_or_else(|error| error.error_response());
+    saying_whose(answer, &request)
+}
+
+/// Names the invocation in its answer, so that a router can tell whose it is.
+pub(super) fn saying_whose(mut answer: HttpResponse, request: &HttpRequest) -> HttpResponse {
+    if let Some(id) = request.headers().get(INVOCATION_ID) {
+        let name = HeaderName::from_static(INVOCATION_ID);
+        answer.headers_mut().insert(name, id.clone());
+    }
+    answer
 }
 
 /// Runs a model that was loaded by name.

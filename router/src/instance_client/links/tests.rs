@@ -18,7 +18,8 @@ use tokio::{
     sync::watch,
 };
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes";
+const OK: &[u8] =
+    b"HTTP/1.1 200 OK\r\nx-manifold-invocation-id: value\r\ncontent-length: 3\r\n\r\nyes";
 
 /// A body that fits into no socket's buffers.
 const HUGE: usize = 32 << 20;
@@ -68,6 +69,38 @@ async fn a_connection_is_not_used_again_where_an_answer_may_go_on() {
 }
 
 #[actix_web::test]
+async fn an_answer_that_does_not_say_whose_it_is_is_the_only_one_of_its_connection() {
+    let server = Server::start(|mut connection: TcpStream| async move {
+        while receive(&mut connection).await.is_some() {
+            connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        }
+    });
+    let caller = Caller::of(server.address);
+    for n_connections in 1..4 {
+        caller.invoke().await.unwrap();
+        assert_eq!(server.n_connections.get(), n_connections);
+    }
+}
+
+#[actix_web::test]
+async fn an_answer_too_many_is_not_taken_for_that_to_the_next_question() {
+    let server = Server::start(|mut connection: TcpStream| async move {
+        receive(&mut connection).await;
+        connection.write_all(OK).await.unwrap();
+        // It comes after the next question has gone up, so that nobody could have noticed it before.
+        receive(&mut connection).await;
+        let of_another = str::from_utf8(OK).unwrap().replace("value", "other");
+        let _ = connection.write_all(of_another.as_bytes()).await;
+        while receive(&mut connection).await.is_some() {}
+    });
+    let caller = Caller::of(server.address);
+    assert_eq!(caller.invoke().await.unwrap(), b"yes");
+    let error = caller.invoke().await.unwrap_err();
+    assert!(matches!(error, InstanceError::Died(_)), "{error:?}");
+    eventually(|| server.n_open.get() == 0).await;
+}
+
+#[actix_web::test]
 async fn an_interim_answer_is_refused_and_what_follows_is_nobodys() {
     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     check_used_again(interim, false).await;
@@ -78,7 +111,8 @@ async fn an_interim_answer_is_refused_and_what_follows_is_nobodys() {
 
 #[actix_web::test]
 async fn an_answer_may_come_in_pieces_of_one_byte() {
-    let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\nx-manifold-invocation-id: value\r\n\
+        transfer-encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\n\r\n";
     let server = Server::start(move |mut connection: TcpStream| async move {
         connection.set_nodelay(true).unwrap();
         while receive(&mut connection).await.is_some() {

@@ -22,6 +22,9 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Of every invocation.
+const ID: &str = "value";
+
 /// An instance made of a socket.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -56,11 +59,15 @@ impl Server {
         server
     }
 
-    /// Answers every request with these bytes.
+    /// Answers every request with these bytes, and with whose answer it is.
     pub(super) fn answering(answer: &'static [u8]) -> Self {
-        Self::start(move |mut connection: TcpStream| async move {
-            while receive(&mut connection).await.is_some() {
-                let _ = connection.write_all(answer).await;
+        let answer = Rc::new(saying_whose(answer));
+        Self::start(move |mut connection: TcpStream| {
+            let answer = Rc::clone(&answer);
+            async move {
+                while receive(&mut connection).await.is_some() {
+                    let _ = connection.write_all(&answer).await;
+                }
             }
         })
     }
@@ -72,6 +79,12 @@ impl Server {
             let _ = connection.write_all(answer).await;
         })
     }
+}
+
+fn saying_whose(answer: &[u8]) -> Vec<u8> {
+    let answer = String::from_utf8(answer.to_vec()).unwrap();
+    let named = format!("\r\nx-manifold-invocation-id: {ID}\r\n");
+    answer.replacen("\r\n", &named, 1).into_bytes()
 }
 
 /// Reads a head, and says how long a body it announces.
@@ -128,7 +141,7 @@ impl Caller {
     }
 
     pub(super) async fn send(&self, body: &Bytes) -> Result<Answer, InstanceError> {
-        let value = HeaderValue::from_static("value");
+        let value = HeaderValue::from_static(ID);
         let outbound = Outbound {
             artifact: &value,
             options: Options::default(),
