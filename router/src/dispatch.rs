@@ -232,6 +232,7 @@ fn failed(error: &InstanceError) -> Option<Failed> {
         InstanceError::Connect(_) => Some(Failed::NotBegun),
         InstanceError::Died(_) => Some(Failed::Died),
         InstanceError::Lost => Some(Failed::Lost),
+        InstanceError::Silent => Some(Failed::Silent),
         InstanceError::Refused(Refusal { kind: Some(ErrorKind::Draining), .. }) => {
             Some(Failed::Left)
         }
@@ -258,7 +259,7 @@ fn reason(error: &InstanceError) -> &'static str {
     match error {
         InstanceError::Connect(_) => "connect",
         InstanceError::Died(_) => "died",
-        InstanceError::Lost => "lost",
+        InstanceError::Lost | InstanceError::Silent => "lost",
         InstanceError::Refused(refusal) => refusal.kind.map_or("refused", ErrorKind::as_str),
         InstanceError::NoSocket(_)
         | InstanceError::Garbled(_)

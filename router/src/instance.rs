@@ -61,6 +61,8 @@ struct Process {
     /// Set once it counts as lost, so that what waits for it is sent elsewhere. Never cleared:
     /// one that comes back is another `Instance`.
     is_lost: AtomicBool,
+    /// Set before, if that was for its silence: it may be frozen or cut off, and no invocation is to blame.
+    is_silent: AtomicBool,
     /// Wakes what waits for the loss.
     loss: Notify,
     /// Invocations that this router has there.
@@ -137,6 +139,17 @@ impl Instance {
 
     pub fn is_lost(&self) -> bool {
         self.process.is_lost.load(Relaxed)
+    }
+
+    /// Loses one that nobody has heard of for its lease.
+    pub fn lose_for_silence(&self) {
+        self.process.is_silent.store(true, Relaxed);
+        self.lose();
+    }
+
+    /// Whether it was lost for its silence.
+    pub fn is_silent(&self) -> bool {
+        self.process.is_silent.load(Relaxed)
     }
 
     pub fn lose(&self) {

@@ -4,7 +4,7 @@
 use crate::config::ObjectsConfig;
 use aws_config::{
     BehaviorVersion, Region, environment::region::EnvironmentVariableRegionProvider,
-    meta::region::RegionProviderChain, retry::RetryConfig, timeout::TimeoutConfig,
+    meta::region::ProvideRegion as _, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_sdk_s3::{
     Client,
@@ -31,7 +31,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ATTEMPTS: u32 = 3;
 
 /// What a store that is not AWS's hardly looks at, but a signature needs.
-const ANY_REGION: &str = "us-east-1";
+const ANY_REGION: Region = Region::from_static("us-east-1");
 
 /// Errors of S3 that pass although their status says that the client is wrong (API reference, "Error
 /// responses"): slow bodies, clocks, credentials that are being renewed, writers that collide.
@@ -155,25 +155,21 @@ async fn connect(config: &ObjectsConfig) -> Client {
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
-        .region(region(s3_region.as_deref(), s3_endpoint.is_some()).await)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
     if let Some(endpoint) = s3_endpoint {
-        loader = loader.endpoint_url(endpoint);
+        // Elsewhere there is no metadata service of AWS's, which the SDK would ask for the region.
+        let said = EnvironmentVariableRegionProvider::new().region().await;
+        loader = loader.endpoint_url(endpoint).region(said.unwrap_or(ANY_REGION));
+    }
+    if let Some(region) = s3_region {
+        loader = loader.region(Region::new(region.clone()));
     }
     let shared = loader.load().await;
     let is_elsewhere = shared.endpoint_url().is_some();
     let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(is_elsewhere);
-    Client::from_conf(config.build())
-}
-
-/// The machine's metadata service is asked for the region only where AWS itself is the store.
-async fn region(given: Option<&str>, is_elsewhere: bool) -> Option<Region> {
-    let given = given.map(|region| Region::new(region.to_owned()));
-    let chain = RegionProviderChain::first_try(given);
-    let chain = chain.or_else(EnvironmentVariableRegionProvider::new());
-    let chain = if is_elsewhere { chain } else { chain.or_default_provider() };
-    chain.or_else(Region::new(ANY_REGION)).region().await
+    let region = shared.region().cloned().unwrap_or(ANY_REGION);
+    Client::from_conf(config.region(region).build())
 }
 
 fn failed<E: Error + ProvideErrorMetadata + Send + Sync + 'static>(

@@ -7,7 +7,7 @@
 
 use crate::trust;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode, redirect::Policy};
 use serde::de::DeserializeOwned;
 use shared::{
     api::residents::{Rehome, Rehomed, Resident, Share},
@@ -103,9 +103,10 @@ impl RouterClient {
         instance: InstanceId,
         token: Option<ClusterToken>,
     ) -> reqwest::Result<Self> {
-        // A proxy of the environment is for the world, not for routers. How long an answer may take,
-        // whoever asks decides.
+        // A proxy of the environment is for the world, not for routers; and nobody but them shall be
+        // shown the token, wherever they point. How long an answer may take, whoever asks decides.
         let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy();
+        let http = http.redirect(Policy::none());
         Ok(Self { http: http.build()?, found, instance, token, first: Arc::default() })
     }
 

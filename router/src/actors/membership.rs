@@ -314,6 +314,9 @@ impl MembershipActor {
         }
         let gone = self.roster.expire(now);
         for instance in &gone {
+            if let Some(known) = self.known.get(instance) {
+                known.lose_for_silence();
+            }
             self.lost(instance, "lease");
         }
         if !gone.is_empty() {

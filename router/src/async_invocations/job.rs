@@ -35,9 +35,15 @@ pub struct JobHead {
     /// `None`: what becomes of a failed job is in the log alone.
     pub failure: Option<ObjectAddress>,
     pub accepted_at_ms: u64,
+    /// At most [`MAX_TTL_S`].
     pub ttl_s: u64,
+    /// At most [`MAX_TIMEOUT_S`].
     pub timeout_s: u64,
 }
+
+/// SageMaker's bounds (`InvokeEndpointAsync`), in seconds.
+pub const MAX_TTL_S: u64 = 21_600;
+pub const MAX_TIMEOUT_S: u64 = 3600;
 
 impl Job {
     /// The head as JSON, a line feed, the inline input: a JSON array of bytes would be four times as
@@ -49,9 +55,12 @@ impl Job {
         bytes
     }
 
+    /// Times beyond their bounds are taken for those: others may have written the record.
     pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let head_end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-        let head = serde_json::from_slice(&bytes[..head_end])?;
+        let mut head: JobHead = serde_json::from_slice(&bytes[..head_end])?;
+        head.ttl_s = head.ttl_s.min(MAX_TTL_S);
+        head.timeout_s = head.timeout_s.min(MAX_TIMEOUT_S);
         let inline = Bytes::copy_from_slice(bytes.get(head_end + 1..).unwrap_or_default());
         Ok(Self { head, inline })
     }
@@ -126,6 +135,17 @@ pub(super) mod tests {
         }
         assert!(Job::decode(b"{}\n").is_err());
         assert!(Job::decode(b"").is_err());
+    }
+
+    #[test]
+    fn a_record_with_absurd_times_ends_nobody() {
+        let mut job = job("a", b"");
+        (job.head.ttl_s, job.head.timeout_s, job.head.accepted_at_ms) = (u64::MAX, u64::MAX, 0);
+        let head = Job::decode(&job.encode()).unwrap().head;
+        assert_eq!((head.ttl_s, head.timeout()), (MAX_TTL_S, Duration::from_hours(1)));
+        assert!(head.is_lost(SystemTime::now()));
+        job.head.accepted_at_ms = u64::MAX;
+        assert!(!Job::decode(&job.encode()).unwrap().head.is_expired(SystemTime::now()));
     }
 
     #[test]

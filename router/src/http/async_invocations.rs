@@ -9,7 +9,7 @@ use super::{
 use crate::{
     async_invocations::{
         AcceptError, AsyncInvocations,
-        job::{Job, JobHead, now_ms},
+        job::{Job, JobHead, MAX_TIMEOUT_S, MAX_TTL_S, now_ms},
         output::{AsyncOutput, bare, is_clean, s3_object},
     },
     auth::{api::Api, error::AuthError},
@@ -41,9 +41,14 @@ const MAX_KEY_BYTES: usize = 1024;
 struct Seconds(&'static str, &'static str, u64, u64, u64);
 
 const TTL: Seconds =
-    Seconds("x-amzn-sagemaker-requestttlseconds", "requestTTLSeconds", 60, 21_600, 21_600);
-const TIMEOUT: Seconds =
-    Seconds("x-amzn-sagemaker-invocationtimeoutseconds", "invocationTimeoutSeconds", 1, 3600, 900);
+    Seconds("x-amzn-sagemaker-requestttlseconds", "requestTTLSeconds", 60, MAX_TTL_S, MAX_TTL_S);
+const TIMEOUT: Seconds = Seconds(
+    "x-amzn-sagemaker-invocationtimeoutseconds",
+    "invocationTimeoutSeconds",
+    1,
+    MAX_TIMEOUT_S,
+    900,
+);
 
 /// `POST /endpoints/{endpoint}/async-invocations`
 pub async fn invoke(

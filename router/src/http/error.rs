@@ -171,9 +171,10 @@ impl ApiError {
         let model = |status, original: &str| Self::model(status, original, subject, identity);
         match error {
             InstanceError::Connect(_) | InstanceError::NoSocket(_) => Self::busy(subject.config),
-            InstanceError::Died(_) | InstanceError::Lost | InstanceError::Garbled(_) => {
-                Self::no_response(subject, identity)
-            }
+            InstanceError::Died(_)
+            | InstanceError::Lost
+            | InstanceError::Silent
+            | InstanceError::Garbled(_) => Self::no_response(subject, identity),
             InstanceError::TimedOut => model(0, TIMED_OUT),
             InstanceError::TooLarge(n_bytes) => model(
                 error.status(),

@@ -87,6 +87,10 @@ impl Registrar {
             let message = "The heartbeat names another instance than the path.";
             return Err(ApiError::validation(message));
         }
+        if heartbeat.hot.len() > MAX_HOT {
+            let message = format!("The heartbeat names more than {MAX_HOT} hot models.");
+            return Err(ApiError::validation(&message));
+        }
         self.check_address(heartbeat.address.ip(), from)?;
         self.membership.heartbeat(heartbeat).await.map_err(|error| match error {
             RegisterError::Refused(Refused::Full) | RegisterError::Unavailable(_) => {

@@ -30,6 +30,10 @@ const CALM: Duration = Duration::from_mins(10);
 /// Each time that a model was calm it loses this part of its replicas, at least one.
 const SHRINK_PART: usize = 4;
 
+/// Models with replicas are at most so many for each instance: more than can be hot at once, since each
+/// of those takes 15 % of an instance, however many names instances report one after the other.
+const MAX_MODELS: usize = 64;
+
 /// How many replicas each hot model has. What is not here has one.
 #[derive(Debug, Default)]
 pub struct Replication {
@@ -83,8 +87,15 @@ impl Capacity {
 impl Replication {
     /// Decides anew. Call it about once a second.
     pub fn decide(&mut self, heat: &Heat<'_>, capacity: Capacity, now: Instant) {
+        let max_models = MAX_MODELS * capacity.n_instances.max(1);
         for (artifact, work) in heat {
-            if *work > capacity.target() && !self.models.contains_key(*artifact) {
+            if *work <= capacity.target() || self.models.contains_key(*artifact) {
+                continue;
+            }
+            if self.models.len() >= max_models {
+                self.models.retain(|known, _| heat.contains_key(&**known));
+            }
+            if self.models.len() < max_models {
                 self.models.insert(Arc::from(*artifact), Model::SINGLE);
             }
         }

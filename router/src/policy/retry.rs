@@ -20,6 +20,8 @@ pub enum Failed {
     /// The instance was lost before the head of the answer came: it may have run, and there is
     /// nobody to try again.
     Lost,
+    /// The same, but nobody has seen it die: it may be frozen, or cut off from us.
+    Silent,
 }
 
 /// Where the invocation goes next.
@@ -55,12 +57,13 @@ impl History {
 
     /// Records a failed attempt, and that what is returned is done.
     pub fn next(&mut self, failed: Failed) -> Next {
-        let may_have_begun = matches!(failed, Failed::Died | Failed::Lost);
+        let may_have_begun = matches!(failed, Failed::Died | Failed::Lost | Failed::Silent);
         if may_have_begun && !self.may_repeat {
             return Next::GiveUp;
         }
         // A refusal shows that only the connection of the first attempt had died.
-        let died = may_have_begun || (self.is_second && failed == Failed::NotBegun);
+        let died = matches!(failed, Failed::Died | Failed::Lost)
+            || (self.is_second && matches!(failed, Failed::NotBegun | Failed::Silent));
         if failed == Failed::Died && !self.is_second {
             self.is_second = true;
             return Next::Same;

@@ -45,20 +45,22 @@ async fn what_is_no_heartbeat_is_refused() {
 #[actix_web::test]
 async fn a_heartbeat_with_as_many_hot_models_as_there_may_be_is_taken_whatever_their_names() {
     let router = Router::start(&[]).await;
-    let hot = |n: usize| {
+    let hot = |n: usize, length: usize| {
         serde_json::json!({
-            "artifact": format!("s3://bucket/{n:02}{}", r"\".repeat(511)),
+            "artifact": format!("s3://bucket/{n:02}{}", r"\".repeat(length)),
             "fast_millicores": u32::MAX, "slow_millicores": u32::MAX,
         })
     };
-    let hot: Vec<_> = (0..MAX_HOT).map(hot).collect();
-    let heartbeat = serde_json::json!({
-        "instance": "a", "address": "127.0.0.1:1", "boot_id": "1", "state": "serving",
-        "budget_bytes": 1 << 30, "resident_bytes": 0, "n_resident": 0, "n_in_flight": 0,
-        "n_slots": 1, "hot": hot,
-    });
-    let answer = router.send(PUT, "", heartbeat.to_string().as_bytes()).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    for (n_hot, length, status) in [(MAX_HOT, 511, 200), (MAX_HOT + 1, 1, 400)] {
+        let hot: Vec<_> = (0..n_hot).map(|n| hot(n, length)).collect();
+        let heartbeat = serde_json::json!({
+            "instance": "a", "address": "127.0.0.1:1", "boot_id": "1", "state": "serving",
+            "budget_bytes": 1 << 30, "resident_bytes": 0, "n_resident": 0, "n_in_flight": 0,
+            "n_slots": 1, "hot": hot,
+        });
+        let answer = router.send(PUT, "", heartbeat.to_string().as_bytes()).await;
+        assert_eq!(answer.status, status, "{n_hot}: {}", answer.text());
+    }
 }
 
 #[actix_web::test]

@@ -13,6 +13,7 @@ use super::model_cache::ModelCache;
 use crate::{router_client::instance_url, trust};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use reqwest::redirect::Policy;
 use shared::{
     api::membership::{Heartbeat as Report, InstanceState},
     etcd::members::Registered,
@@ -116,8 +117,10 @@ impl Actor for HeartbeatActor {
         myself: ActorRef<Message>,
         parts: HeartbeatParts,
     ) -> Result<State, ActorProcessingErr> {
-        // A proxy of the environment is for the world, not for routers.
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+        // A proxy of the environment is for the world, not for routers; and nobody but them shall be
+        // shown the token, wherever they point.
+        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
+        let client = client.redirect(Policy::none()).build()?;
         let mut found = parts.routers.clone();
         // The first report goes out now, the others by the clock.
         let _ = myself.cast(Message::Tick);

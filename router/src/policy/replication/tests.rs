@@ -45,6 +45,20 @@ fn replicas_come_a_few_at_a_time() {
 }
 
 #[test]
+fn new_hot_names_without_end_are_kept_for_no_longer_than_they_are_reported() {
+    let mut replication = Replication::default();
+    let start = Instant::now();
+    for second in 0..100 {
+        let names: Vec<String> = (0..100).map(|n| format!("{second}-{n}")).collect();
+        let heat = names.iter().map(|name| (name.as_str(), 1000)).collect();
+        replication.decide(&heat, CAPACITY, start + Duration::from_secs(second));
+        assert!(replication.replicated().count() <= MAX_MODELS * CAPACITY.n_instances);
+        // Who is hot now has replicas all the same.
+        assert!(names.iter().all(|name| replication.n_replicas(name) > 1), "{second}");
+    }
+}
+
+#[test]
 fn the_work_of_all_instances_counts_and_of_its_averages_the_larger() {
     let reports = [vec![hot("m", 300, 0), hot("n", 10, 20)], vec![hot("m", 300, 550)]];
     let heat = heat(reports.iter().map(Vec::as_slice));

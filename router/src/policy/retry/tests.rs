@@ -1,5 +1,5 @@
 use super::*;
-use Failed::{Died, Left, Lost, NotBegun, Refused};
+use Failed::{Died, Left, Lost, NotBegun, Refused, Silent};
 use proptest::prelude::*;
 
 #[track_caller]
@@ -40,6 +40,8 @@ fn a_lost_instance_is_not_tried_again() {
     check(true, &[Died, Lost], &[Next::Same, Next::Other]);
     check(true, &[Lost, Lost], &[Next::Other, Next::GiveUp]);
     check(false, &[Lost], &[Next::GiveUp]);
+    check(true, &[Died, NotBegun, Silent], &[Next::Same, Next::Other, Next::Other]);
+    check(false, &[Silent], &[Next::GiveUp]);
 }
 
 #[test]
@@ -119,7 +121,7 @@ proptest! {
     fn attempts_are_bounded(
         max_instances in 1_usize..6,
         may_repeat in any::<bool>(),
-        failures in proptest::collection::vec(prop_oneof![Just(NotBegun), Just(Refused), Just(Died), Just(Lost)], 32),
+        failures in proptest::collection::vec(prop_oneof![Just(NotBegun), Just(Refused), Just(Died), Just(Lost), Just(Silent)], 32),
     ) {
         let mut history = History::new(max_instances, may_repeat);
         let steps: Vec<Next> = failures.iter().map(|it| history.next(*it)).collect();

@@ -2,8 +2,8 @@
 
 use super::{Patience, S3Config};
 use aws_config::{
-    BehaviorVersion, Region, meta::region::RegionProviderChain, retry::RetryConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, environment::region::EnvironmentVariableRegionProvider,
+    meta::region::ProvideRegion as _, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_sdk_s3::{Client, config::StalledStreamProtectionConfig};
 use aws_smithy_http_client::{
@@ -12,7 +12,7 @@ use aws_smithy_http_client::{
 };
 
 /// What a store that is not AWS's hardly looks at, but a signature needs.
-const ANY_REGION: &str = "us-east-1";
+const ANY_REGION: Region = Region::from_static("us-east-1");
 
 /// Makes a client with the usual chain of credentials: environment, profile files, web identity,
 /// container and machine roles. They are asked for at the first call.
@@ -22,7 +22,6 @@ pub(super) async fn connect(config: &S3Config) -> Client {
     let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
-        .region(region_of(region.as_deref(), endpoint.is_some()).await)
         .timeout_config(timeouts(patience))
         .retry_config(
             RetryConfig::standard()
@@ -32,24 +31,19 @@ pub(super) async fn connect(config: &S3Config) -> Client {
         // `body.rs` watches for stalls itself, and goes on where the body broke.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(endpoint) = endpoint {
-        loader = loader.endpoint_url(endpoint);
+        // The machine's metadata service, which the SDK asks for the region if nobody else says it, is
+        // AWS's: elsewhere there is none, and a start would wait for it.
+        let said = EnvironmentVariableRegionProvider::new().region().await;
+        loader = loader.endpoint_url(endpoint).region(said.unwrap_or(ANY_REGION));
+    }
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.clone()));
     }
     let shared = loader.load().await;
     let is_elsewhere = shared.endpoint_url().is_some();
     let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(is_elsewhere);
-    Client::from_conf(config.build())
-}
-
-/// The machine's metadata service is asked for the region only where AWS itself is the store:
-/// elsewhere there is none, and a start would wait for it.
-async fn region_of(given: Option<&str>, is_elsewhere: bool) -> Option<Region> {
-    let given = given.map(|region| Region::new(region.to_owned()));
-    let chain = RegionProviderChain::first_try(given)
-        .or_else(aws_config::environment::region::EnvironmentVariableRegionProvider::new());
-    if is_elsewhere {
-        return chain.or_else(Region::new(ANY_REGION)).region().await;
-    }
-    chain.or_default_provider().or_else(Region::new(ANY_REGION)).region().await
+    let region = shared.region().cloned().unwrap_or(ANY_REGION);
+    Client::from_conf(config.region(region).build())
 }
 
 fn timeouts(patience: &Patience) -> TimeoutConfig {
