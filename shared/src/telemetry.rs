@@ -49,3 +49,37 @@ impl fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+/// Displays the beginning of what others may have made as long as they like: an error may quote all that
+/// it does not understand.
+#[derive(Clone, Copy, Debug)]
+pub struct Excerpt<T>(pub T);
+
+/// Characters of an excerpt: a line of a log on one screen.
+const EXCERPT_CHARS: usize = 200;
+
+impl<T: fmt::Display> fmt::Display for Excerpt<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        match text.char_indices().nth(EXCERPT_CHARS) {
+            Some((end, _)) => write!(f, "{}…", &text[..end]),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_megabyte_of_garbage_is_a_line_of_log() {
+        let garbage = format!("\"{}\"", "é".repeat(1 << 20));
+        let error = serde_json::from_str::<u32>(&garbage).unwrap_err();
+        assert!(error.to_string().len() > garbage.len(), "it quotes what it does not understand");
+        let excerpt = Excerpt(&error).to_string();
+        assert_eq!(excerpt.chars().count(), EXCERPT_CHARS + 1);
+        assert!(error.to_string().starts_with(excerpt.trim_end_matches('…')), "{excerpt}");
+        assert_eq!(Excerpt("short").to_string(), "short");
+    }
+}

@@ -22,7 +22,7 @@ use crate::{
     instance::Instance,
     instance_client::prober::{Prober, Pulse},
     metrics::{MembershipMetrics, ReasonLabel, StateLabel},
-    policy::roster::{Heard, Refused, Roster},
+    policy::roster::{Heard, Refused, Roster, refusals::Refusals},
 };
 use actix::prelude::*;
 use registered::Seen;
@@ -75,6 +75,7 @@ impl Membership {
     ) -> Self {
         let actor = MembershipActor {
             roster: Roster::new(config.lease, config.max_instances),
+            refusals: Refusals::default(),
             known: InService::new(),
             in_service: InService::new(),
             prober: Prober::new(config.probe_connect, config.probe_timeout),
@@ -167,6 +168,7 @@ struct Probed {
 #[derive(Debug)]
 struct MembershipActor {
     roster: Roster,
+    refusals: Refusals,
     /// Everyone on the roster, also those that join.
     known: InService,
     in_service: InService,
@@ -197,8 +199,13 @@ impl Handler<Hear> for MembershipActor {
         let known = self.known.get(&instance).filter(|it| it.is_same_process(&heartbeat));
         let is_as_before = known.is_some_and(|it| it.is_as_in(&heartbeat));
         let reporter = heartbeat.clone();
-        let heard = self.roster.hear(heartbeat, Instant::now());
-        match heard.inspect_err(|error| warn!(%instance, %error, "heartbeat refused"))? {
+        let now = Instant::now();
+        let heard = self.roster.hear(heartbeat, now).inspect_err(|error| {
+            if self.refusals.is_news(&instance, *error, now) {
+                warn!(%instance, %error, "heartbeat refused");
+            }
+        });
+        match heard? {
             Heard::Joined => info!(%instance, %address, "instance joined"),
             Heard::Restarted => info!(%instance, %address, "instance restarted"),
             Heard::Doubted { is_to_be_asked: true } => {

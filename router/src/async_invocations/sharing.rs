@@ -13,7 +13,7 @@ use super::job::Job;
 use crate::policy::jobs::{Claim, Jobs, Plan, Seen};
 use shared::{
     etcd::{Entry, Etcd, EtcdError, Guard, Listing, Operation, Page, Transaction, outage::Outage},
-    telemetry::Chain,
+    telemetry::{Chain, Excerpt},
 };
 use std::{
     collections::BTreeSet,
@@ -246,6 +246,7 @@ impl Sharing {
                 Ok(Some(job))
             }
             Err(error) => {
+                let error = Excerpt(error);
                 warn!(job = id, %error, "a job cannot be read, and stays where it is");
                 self.keep(id);
                 Ok(None)

@@ -1,5 +1,6 @@
 //! Decides which instances are in service: who may register, who has been silent for too long.
 
+pub mod refusals;
 mod registry;
 
 use self::registry::Registry;
@@ -56,7 +57,7 @@ pub enum Heard {
 }
 
 /// Why a heartbeat was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Refused {
     #[error("another process has taken the instance id")]
     Replaced,

@@ -3,6 +3,7 @@
 use super::{RecordsError, Table, Write};
 use crate::control::catalog::{Catalog, Change, key};
 use serde::{Serialize, de::DeserializeOwned};
+use shared::telemetry::Excerpt;
 use std::{collections::BTreeMap, sync::Arc};
 use tracing::error;
 
@@ -54,7 +55,7 @@ fn put<R: DeserializeOwned>(
     unreadable: &mut Unreadable,
 ) {
     match value.map(|value| serde_json::from_slice(&value)) {
-        Some(Err(error)) => return unreadable.note(table, key, error.to_string()),
+        Some(Err(error)) => return unreadable.note(table, key, Excerpt(error).to_string()),
         Some(Ok(record)) => drop(records.insert(key.clone(), Arc::new(record))),
         None => drop(records.remove(&key)),
     }

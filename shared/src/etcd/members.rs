@@ -4,6 +4,7 @@ use super::Entry;
 use crate::{
     api::membership::{Heartbeat, InstanceState},
     id::{FleetId, InstanceId},
+    telemetry::Excerpt,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -92,7 +93,8 @@ impl Reader {
                 Ok(it) => read.push(it),
                 Err(error) => {
                     if before.get(&entry.key) != Some(&entry.modified) {
-                        warn!(key = entry.key, %error, "not understood in etcd");
+                        let (key, error) = (Excerpt(&entry.key), Excerpt(&error));
+                        warn!(%key, %error, "not understood in etcd");
                     }
                     self.not_understood.insert(entry.key.clone(), entry.modified);
                 }
