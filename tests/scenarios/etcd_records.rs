@@ -229,3 +229,40 @@ async fn a_generation_that_cannot_be_read_is_not_taken_for_a_loss() {
     let kept = etcd.ctl(&["get", "--print-value-only", KEY]);
     assert_eq!(String::from_utf8_lossy(&kept.stdout).trim(), "not this version's");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_somebody_wrote_into_the_generation_ends_no_router() {
+    const KEY: &str = "/manifold/records/generation";
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    let client = cluster.client();
+    client.control("CreateModel", model("kept")).await;
+    let (pid, right) =
+        (cluster.router(0).pid().await, etcd.ctl(&["get", "--print-value-only", KEY]));
+    let right = String::from_utf8_lossy(&right.stdout).trim().to_owned();
+    let mut wrong: Value = serde_json::from_str(&right).expect("JSON");
+    wrong["number"] = u64::MAX.into();
+    assert!(etcd.ctl(&["put", KEY, &wrong.to_string()]).status.success());
+    for _ in 0..3 {
+        assert!(client.try_control("CreateModel", model("after")).await.is_err());
+        assert!(has(client, "kept").await);
+    }
+    assert_eq!(cluster.router(0).pid().await, pid);
+
+    // It was not taken: with the right one all is as before.
+    assert!(etcd.ctl(&["put", KEY, &right]).status.success());
+    eventually(async || client.try_control("CreateModel", model("after")).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_somebody_wrote_does_not_keep_records_from_being_given_back() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().router_flags(&ANY_MODEL).etcd(&etcd).start().await;
+    let client = cluster.client();
+    client.control("CreateModel", model("kept")).await;
+    let candidate = ["put", "/manifold/records-restore/zzz", "18446744073709551615"];
+    assert!(etcd.ctl(&candidate).status.success());
+    assert!(etcd.ctl(&["del", "--prefix", "/manifold/records/"]).status.success());
+    eventually(async || client.try_control("CreateModel", model("after")).await.is_ok()).await;
+    assert!(has(client, "kept").await);
+}

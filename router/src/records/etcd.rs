@@ -29,10 +29,10 @@ use shared::{
         Entry, Etcd, Page, RETRY,
         directory::{Directory, View},
     },
-    telemetry::Chain,
+    telemetry::{Chain, Excerpt},
 };
 use start::{AfterFailure, CatchUpError, after_failure};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fmt::Display, path::Path, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     sync::{Mutex, watch},
@@ -243,7 +243,7 @@ impl Shared {
     /// Takes what was written since. Whether something was deleted is told by the number of entries.
     async fn take_changes(&self, copy: &mut Copy) -> Result<Vec<Write>, RecordsError> {
         let prefix = self.etcd.address().records();
-        let since = Page { changed_since: copy.revision + 1, ..Page::default() };
+        let since = Page { changed_since: copy.revision.saturating_add(1), ..Page::default() };
         let listed = self.etcd.list(&prefix, since).await?;
         let generation_key = self.etcd.address().generation();
         let Some(entry) = listed.entries.iter().find(|it| it.key == generation_key) else {
@@ -294,11 +294,12 @@ impl Shared {
 }
 
 fn understood(entry: &Entry) -> Result<Generation, RecordsError> {
-    serde_json::from_slice(&entry.value).map_err(|error| RecordsError::Malformed {
-        table: super::Table::Cluster,
-        key: entry.key.clone(),
-        reason: error.to_string(),
-    })
+    serde_json::from_slice(&entry.value).map_err(|error| unreadable(&entry.key, error))
+}
+
+fn unreadable(key: &str, reason: impl Display) -> RecordsError {
+    let (key, reason) = (key.to_owned(), Excerpt(reason).to_string());
+    RecordsError::Malformed { table: super::Table::Cluster, key, reason }
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Followed {
     ) -> Result<(), EtcdError> {
         let page = Page { max_entries: Some(MAX_ENTRIES), ..Page::default() };
         let listing = etcd.list(prefix, page).await?;
-        let from = listing.revision + 1;
+        let from = listing.revision.saturating_add(1);
         self.is_cut = listing.n_in_all > listing.entries.len();
         self.entries = listing.entries.into_iter().map(|it| (name(&it, prefix), it)).collect();
         let options = WatchOptions::new().with_prefix().with_start_revision(from);

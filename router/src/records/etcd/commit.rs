@@ -4,7 +4,7 @@ use super::{
     Shared,
     copy::new_id,
     generation::{Generation, Kind},
-    understood,
+    understood, unreadable,
 };
 use crate::records::{RecordsError, Write};
 use shared::{
@@ -57,7 +57,9 @@ impl Shared {
         let mut copy = self.copy.lock().await;
         let before = copy.generation.clone().ok_or(RecordsError::Lost)?;
         let commit = new_id();
-        let next = before.after(&commit, kind);
+        let next = before.after(&commit, kind).ok_or_else(|| {
+            unreadable(&self.etcd.address().generation(), "more commits than can be counted")
+        })?;
         let transaction = self.transaction(writes, &next, copy.generation_revision);
         let started = Instant::now();
         let mut n_before = 0;

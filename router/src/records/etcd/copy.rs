@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(copy.generation, None);
         let writes =
             [Write { table: Table::Models, key: "a".to_owned(), value: Some(b"1".to_vec()) }];
-        let generation = Generation::begin(new_id(), 0).after("1", Kind::Change);
+        let generation = Generation::begin(new_id(), 0).after("1", Kind::Change).unwrap();
         copy.take(&writes, generation, 7);
 
         let again = Copy::of_file(file, &path).unwrap();

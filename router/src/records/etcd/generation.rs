@@ -1,9 +1,13 @@
 //! Which state of the records a copy is, and how two of them relate. Plain functions.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Commits that a generation names: how a copy that is farther behind relates to it cannot be told.
 const HISTORY: usize = 32;
+
+/// Commits that are believed: ten thousand a second for a century are fewer. A larger number was written
+/// by hand; taken, it would be the newest for ever.
+const MAX_NUMBER: u64 = 1 << 45;
 
 /// One state of the records. Each commit makes the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +16,7 @@ pub(super) struct Generation {
     lineage: String,
     /// Made whenever they are put into an etcd that had lost them: then etcd counts anew.
     incarnation: String,
+    #[serde(deserialize_with = "number")]
     number: u64,
     /// The last commits that led here, the newest last.
     commits: Vec<String>,
@@ -60,14 +65,15 @@ impl Generation {
         }
     }
 
-    pub(super) fn after(&self, commit: &str, kind: Kind) -> Self {
+    /// Returns the state after a commit; `None`: there have been more than can be counted.
+    pub(super) fn after(&self, commit: &str, kind: Kind) -> Option<Self> {
         let mut next = self.clone();
-        next.number += 1;
+        next.number = self.number.checked_add(1).filter(|it| *it <= MAX_NUMBER)?;
         next.has_seeds_alone &= kind == Kind::Seed;
         next.commits.push(commit.to_owned());
         let n_old = next.commits.len().saturating_sub(HISTORY);
         next.commits.drain(..n_old);
-        next
+        Some(next)
     }
 
     /// The same records in an etcd that had lost them.
@@ -92,6 +98,15 @@ impl Generation {
     fn led_to(&self, later: &Self) -> bool {
         !later.remembers(self) || self.commits.last().is_none_or(|head| later.has(head))
     }
+}
+
+/// Reads a number of commits, and refuses one that nothing could follow.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    if number > MAX_NUMBER {
+        return Err(de::Error::custom(format!("{number} commits were never made")));
+    }
+    Ok(number)
 }
 
 /// Compares a copy with what etcd says.
@@ -131,11 +146,15 @@ mod tests {
 
     fn of(commits: &[&str]) -> Generation {
         let begin = Generation::begin("a".to_owned(), 0);
-        commits.iter().fold(begin, |it, commit| it.after(commit, Kind::Change))
+        commits.iter().fold(begin, |it, commit| after(&it, commit, Kind::Change))
+    }
+
+    fn after(generation: &Generation, commit: &str, kind: Kind) -> Generation {
+        generation.after(commit, kind).unwrap()
     }
 
     fn of_many(n: usize) -> Generation {
-        (0..n).fold(of(&[]), |it, n| it.after(&n.to_string(), Kind::Change))
+        (0..n).fold(of(&[]), |it, n| after(&it, &n.to_string(), Kind::Change))
     }
 
     #[track_caller]
@@ -168,12 +187,12 @@ mod tests {
     fn a_router_without_records_that_came_first_does_not_beat_one_that_has_them() {
         let fresh = Generation::begin("b".to_owned(), 0);
         check(&of(&["1"]), &fresh, Standing::Lost);
-        let seeded = fresh.after("seed", Kind::Seed).after("another", Kind::Seed);
+        let seeded = after(&after(&fresh, "seed", Kind::Seed), "another", Kind::Seed);
         check(&of(&["1"]), &seeded, Standing::Lost);
         check(&seeded, &of(&["1"]), Standing::Replaced);
         check(&fresh, &Generation::begin("c".to_owned(), 0), Standing::Replaced);
         // What somebody asked for stays, also if more seeds follow.
-        let changed = seeded.after("x", Kind::Change).after("seed", Kind::Seed);
+        let changed = after(&after(&seeded, "x", Kind::Change), "seed", Kind::Seed);
         check(&of(&["1"]), &changed, Standing::Forked);
         check(&changed, &of(&["1"]), Standing::Forked);
     }
@@ -182,7 +201,7 @@ mod tests {
     fn what_etcd_counts_anew_is_taken_as_a_whole() {
         let restored = of(&["1", "2"]).restored("again".to_owned());
         check(&of(&["1", "2"]), &restored, Standing::Replaced);
-        check(&of(&["1"]), &restored.after("3", Kind::Change), Standing::Replaced);
+        check(&of(&["1"]), &after(&restored, "3", Kind::Change), Standing::Replaced);
     }
 
     #[test]
@@ -202,6 +221,22 @@ mod tests {
         check(&far, &of(&["0"]), Standing::Lost);
     }
 
+    #[test]
+    fn a_number_that_somebody_wrote_ends_no_router() {
+        let read = |number: u64| {
+            let mut text = serde_json::to_value(of(&["1"])).unwrap();
+            text["number"] = number.into();
+            serde_json::from_value::<Generation>(text)
+        };
+        let error = read(u64::MAX).unwrap_err();
+        assert!(error.to_string().contains("commits were never made"), "{error}");
+        assert!(read(MAX_NUMBER + 1).is_err());
+        let last = read(MAX_NUMBER).unwrap();
+        assert_eq!(last.after("2", Kind::Change), None, "nobody could read it");
+        let before = read(MAX_NUMBER - 1).unwrap();
+        assert_eq!(after(&before, "2", Kind::Change).number(), last.number());
+    }
+
     proptest! {
         /// Of two histories with a common start, the one that would be overwritten is never one that
         /// has something of its own.
@@ -210,7 +245,7 @@ mod tests {
             common in 0..50_usize, ours in 0..50_usize, theirs in 0..50_usize,
         ) {
             let go_on = |name: &str, n: usize| (0..n).fold(of_many(common), |it, n| {
-                it.after(&format!("{name}{n}"), Kind::Change)
+                after(&it, &format!("{name}{n}"), Kind::Change)
             });
             let (our, their) = (go_on("a", ours), go_on("b", theirs));
             let is_kept = match standing(Some(&our), Some(&their)) {

@@ -119,9 +119,11 @@ impl Restoration {
     }
 }
 
-/// Whether it is up to who said so under `own`: nobody says that they know more.
+/// Whether it is up to who said so under `own`: nobody who lives says that they know more.
 fn is_chosen(own: &str, candidates: &[Entry]) -> bool {
-    let newest = candidates.iter().max_by_key(|it| {
+    // What is under no lease was written by hand, and would be there for ever.
+    let living = candidates.iter().filter(|it| it.lease != 0);
+    let newest = living.max_by_key(|it| {
         let known: Option<u64> = serde_json::from_slice(&it.value).unwrap_or_default();
         (known, &it.key)
     });

@@ -104,6 +104,19 @@ fn who_knows_most_is_chosen_and_who_is_not_among_them_never() {
     assert!(!is_chosen("a", &[]));
 }
 
+#[test]
+fn a_candidate_that_somebody_wrote_by_hand_holds_nobody_up() {
+    let says = |key: &str, known: &str, lease| Entry {
+        key: key.to_owned(),
+        value: known.into(),
+        modified: 1,
+        lease,
+    };
+    let candidates = [says("a", "3", 1), says("b", "2", 2), says("zzz", "18446744073709551615", 0)];
+    let chosen = ["a", "b", "zzz"].map(|own| is_chosen(own, &candidates));
+    assert_eq!(chosen, [true, false, false]);
+}
+
 proptest! {
     #[test]
     fn parts_are_everything_in_order_and_none_is_too_large(
