@@ -2,7 +2,7 @@
 //! even with everything forgotten, heals by itself.
 
 use std::time::Duration;
-use tests::{Cluster, Etcd, SteadyLoad, Worker, eventually};
+use tests::{Cluster, Etcd, SteadyLoad, Worker, archives, eventually};
 use tokio::time::sleep;
 
 const N_MODELS: usize = 6;
@@ -10,8 +10,16 @@ const N_MODELS: usize = 6;
 /// Longer than every lease: whoever is only kept by a lease is gone by then.
 const BEYOND_LEASES: Duration = Duration::from_secs(5);
 
+/// Longer than a router that etcd does not name counts for its workers, and the lease of a worker at
+/// that router after it.
+const BEYOND_GRACE: Duration = Duration::from_secs(11);
+
 fn instances_in_etcd(etcd: &Etcd) -> usize {
-    let listed = etcd.ctl(&["get", "--prefix", "--keys-only", "/manifold/instances/"]);
+    n_in_etcd(etcd, "/manifold/instances/")
+}
+
+fn n_in_etcd(etcd: &Etcd, prefix: &str) -> usize {
+    let listed = etcd.ctl(&["get", "--prefix", "--keys-only", prefix]);
     String::from_utf8_lossy(&listed.stdout).lines().filter(|it| !it.is_empty()).count()
 }
 
@@ -75,6 +83,32 @@ async fn a_wiped_etcd_gets_its_members_back() {
     cluster.worker(0).restart().await;
     eventually(async || cluster.client().n_in_service().await == 2).await;
     none(&load.end().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_were_deleted_while_leases_live_are_put_back_and_no_invocation_fails() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let cluster = Cluster::builder().routers(2).workers(1).etcd(&etcd).start().await;
+    let models = cluster.publish_echo_models(N_MODELS).await;
+    let clients = cluster.clients();
+    let loads: Vec<_> = clients.iter().map(|it| SteadyLoad::start(it, &models, 1)).collect();
+    eventually(async || loads.iter().all(|it| it.n_answered() > 100)).await;
+
+    assert!(etcd.ctl(&["del", "--prefix", "/manifold/"]).status.success());
+    eventually(async || n_in_etcd(&etcd, "/manifold/routers/") == 2).await;
+    eventually(async || instances_in_etcd(&etcd) == 1).await;
+    sleep(BEYOND_GRACE).await;
+    cluster.publish("late.tar.gz", archives::echo()).await;
+    assert_eq!(cluster.client().invoke("late.tar.gz", b"x").await.status, 200);
+    // Heartbeats alone tell how much is resident.
+    let n_resident = N_MODELS + 1;
+    for client in &clients {
+        eventually(async || client.instances().await[0].n_resident == n_resident).await;
+        assert_eq!(client.n_in_service().await, 1);
+    }
+    for load in loads {
+        none(&load.end().await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //!
-//! - Who was found stays while its source cannot be asked: losing etcd or DNS freezes the view.
+//! - Who was found stays while its source cannot be asked, or names nobody: losing etcd or DNS freezes
+//!   the view.
 
 mod names;
 

@@ -6,10 +6,12 @@
 //!   after a failure for as long as it takes: an etcd that was away may still know it, and whatever lies
 //!   under it. Only when etcd says that it is gone, with everything else or alone, another is asked for
 //!   and the entry put there again: so a wiped etcd heals.
+//! - With each renewal it is looked whether the entry is there. One that was deleted under a lease that
+//!   lives (by hand, or by the end of an older process of that name) is put there again.
 //! - News of the value are written at once. Dropping the registration lets the lease run out; whoever
 //!   leaves in order calls [`Registration::end`].
 
-use super::{Etcd, EtcdError, Operation, RETRY, Transaction, outage::Outage};
+use super::{Entry, Etcd, EtcdError, Operation, RETRY, Transaction, outage::Outage};
 use crate::telemetry::Chain;
 use std::{pin::pin, time::Duration};
 use tokio::{
@@ -151,6 +153,11 @@ async fn hold(etcd: &Etcd, kept: &mut Kept, lease: i64, outage: &mut Outage) {
             if is_due && !etcd.renew(lease).await? {
                 return Ok(false);
             }
+            // Read first: a write that its guard stops is still work for the disks of etcd.
+            if is_due && is_told && !is_kept(etcd.get(&kept.key).await?.as_ref()) {
+                warn!(key = kept.key, "entry gone from etcd; putting it there again");
+                is_told = false;
+            }
             if !is_told {
                 put(etcd, kept, lease).await?;
                 is_told = true;
@@ -182,4 +189,23 @@ async fn put(etcd: &Etcd, kept: &mut Kept, lease: i64) -> Result<(), EtcdError> 
     let value = kept.value.borrow_and_update().clone();
     let operations = vec![Operation::Put { key: kept.key.clone(), value, lease }];
     etcd.transact(Transaction { guards: Vec::new(), operations }).await.map(drop)
+}
+
+/// Whether somebody keeps what lies under our key: we, or another process of our name, who shall not be
+/// overwritten each second.
+fn is_kept(entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|it| it.lease != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_was_deleted_or_written_by_hand_is_put_there_again() {
+        let under = |lease| Entry { key: String::new(), value: Vec::new(), modified: 1, lease };
+        assert!(!is_kept(None));
+        assert!(!is_kept(Some(&under(0))), "nothing ends it, and it may say anything");
+        assert!(is_kept(Some(&under(7))));
+    }
 }

@@ -18,8 +18,12 @@ pub struct Routers {
 }
 
 impl Routers {
-    /// The source names exactly these now.
+    /// The source names exactly these now. One that names nobody is not believed: there is nobody else
+    /// to report to, and a router that is gone costs a request a second.
     pub fn named(&mut self, urls: BTreeSet<String>, now: Instant) {
+        if urls.is_empty() {
+            return self.unknown();
+        }
         for (url, vanished_at) in &mut self.known {
             if !urls.contains(url) {
                 vanished_at.get_or_insert(now);
@@ -62,18 +66,32 @@ mod tests {
     #[test]
     fn one_that_is_named_again_stays() {
         let (mut routers, start) = (Routers::default(), Instant::now());
-        routers.named(set(&["a"]), start);
-        routers.named(set(&[]), start);
-        routers.named(set(&["a"]), start + GRACE / 2);
-        assert_eq!(routers.current(start + GRACE * 2), set(&["a"]));
+        routers.named(set(&["a", "b"]), start);
+        routers.named(set(&["b"]), start);
+        routers.named(set(&["a", "b"]), start + GRACE / 2);
+        assert_eq!(routers.current(start + GRACE * 2), set(&["a", "b"]));
+    }
+
+    #[test]
+    fn a_source_that_names_nobody_any_more_leaves_those_whom_it_named_last() {
+        let (mut routers, start) = (Routers::default(), Instant::now());
+        routers.named(set(&["gone", "a", "b"]), start);
+        routers.named(set(&["a", "b"]), start);
+        assert_eq!(routers.current(start + GRACE), set(&["a", "b"]));
+        routers.named(set(&[]), start + GRACE);
+        assert_eq!(routers.current(start + GRACE * 100), set(&["a", "b"]));
+        // One is back first: the other has its grace.
+        routers.named(set(&["b"]), start + GRACE * 100);
+        assert_eq!(routers.current(start + GRACE * 100), set(&["a", "b"]));
+        assert_eq!(routers.current(start + GRACE * 101), set(&["b"]));
     }
 
     #[test]
     fn none_is_dropped_while_the_source_cannot_be_asked() {
         let (mut routers, start) = (Routers::default(), Instant::now());
-        routers.named(set(&["a"]), start);
-        routers.named(set(&[]), start);
+        routers.named(set(&["a", "b"]), start);
+        routers.named(set(&["b"]), start);
         routers.unknown();
-        assert_eq!(routers.current(start + GRACE * 100), set(&["a"]));
+        assert_eq!(routers.current(start + GRACE * 100), set(&["a", "b"]));
     }
 }
