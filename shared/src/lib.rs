@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod etcd;
 pub mod metrics;
 pub mod own_address;
+pub mod page;
 pub mod private_file;
 pub mod reload;
 pub mod shutdown;

@@ -107,6 +107,7 @@ impl App {
             cache: cache.clone(),
             evictor,
             contract: ContractModels::new(cache.clone()),
+            is_local: config.is_loopback() && token_file.is_none(),
             instance: instance.clone(),
             metrics,
             registry: Arc::new(registry),

@@ -6,6 +6,7 @@ mod error;
 mod health;
 mod invocations;
 mod operator;
+mod pages;
 mod warm;
 
 pub use body::Bodies;
@@ -43,6 +44,8 @@ pub struct Face {
     pub bodies: Bodies,
     /// What callers must show; `None`: they need not.
     pub token: Option<ClusterToken>,
+    /// Whether it is for this machine alone, and whoever is on it need show nothing.
+    pub is_local: bool,
     /// Whether `POST /invocations` may name any artifact.
     pub serves_by_address: bool,
     /// Set when the instance takes nothing new.
@@ -53,6 +56,7 @@ pub struct Face {
 
 /// Adds the routes of one worker to an actix-web application.
 pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
+    pages::refuse(face.is_local, app);
     app.app_data(web::Data::new(face.clone())).route("/ping", web::get().to(health::ping));
     if let Some(token) = face.token.clone() {
         // Before every other route, so that none is forgotten.

@@ -14,6 +14,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::{Body, service::S3Service};
+use shared::page;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -94,10 +95,10 @@ async fn connection(stream: TcpStream, service: S3Service) {
 }
 
 /// Whether a browser sends a request on behalf of a page: a stranger's could otherwise write models to
-/// whoever looks at it. No SDK does.
+/// whoever looks at it.
 fn is_of_a_page<B>(request: &Request<B>) -> bool {
-    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
-    request.headers().contains_key(ORIGIN) || site.is_some_and(|site| site != b"none")
+    let site = request.headers().get(page::SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    page::is_sender(request.headers().contains_key(ORIGIN), site)
 }
 
 fn without_signature<B>(mut request: Request<B>) -> Request<B> {

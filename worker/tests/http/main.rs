@@ -9,3 +9,4 @@
 mod worker;
 mod contract;
 mod operator;
+mod pages;
