@@ -7,19 +7,16 @@
 //! - A client decides neither how long a read lasts nor how much is read: the slowest rate bounds
 //!   the one, [`BodyConfig`] the other.
 
-use crate::config::BodyConfig;
+use crate::{
+    config::BodyConfig,
+    policy::bodies::{Pace, SMALL_BYTES, room_for},
+};
 use actix_web::error::PayloadError;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::time::{Instant, timeout_at};
-
-/// The first allocation for a body that comes in pieces: what one read of a socket may give.
-const FIRST_BYTES: u64 = 64 * 1024;
 
 /// Why a body was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +47,8 @@ pub struct BodyReader {
 
 impl BodyReader {
     pub fn new(config: BodyConfig, reserved_bytes: Gauge) -> Self {
-        let max_bytes = i64::try_from(config.budget_bytes).unwrap_or(i64::MAX);
-        Self { config, budget: Arc::new(BodyBudget { max_bytes, reserved_bytes }) }
+        let BodyConfig { max_bytes: largest_bytes, budget_bytes: max_bytes, .. } = config;
+        Self { config, budget: Arc::new(BodyBudget { largest_bytes, max_bytes, reserved_bytes }) }
     }
 
     /// Reads a body of at most the configured size, inclusive. `announced_bytes` is what the
@@ -71,11 +68,11 @@ impl BodyReader {
             return Err(BodyError::TooLarge(max_bytes));
         }
         let limit = announced_bytes.unwrap_or(max_bytes);
-        let mut reservation = Reservation { budget: Arc::clone(&self.budget), n_bytes: 0 };
-        let mut pace = Pace { started: Instant::now(), n_bytes: 0, config: &self.config };
+        let mut reservation = Reservation::new(&self.budget, announced_bytes);
+        let mut pace = Pace::new(Instant::now(), self.config.grace, self.config.min_rate);
         let mut whole = Vec::new();
-        while let Some(chunk) = pace.next(stream).await? {
-            if pace.n_bytes > max_bytes {
+        while let Some(chunk) = next(stream, &mut pace).await? {
+            if (whole.len() + chunk.len()) as u64 > max_bytes {
                 return Err(BodyError::TooLarge(max_bytes));
             }
             if announced_bytes == Some(chunk.len() as u64) {
@@ -117,44 +114,34 @@ fn reserve(
     if needed <= whole.capacity() {
         return Ok(());
     }
-    let doubled = (2 * whole.capacity() as u64).max(FIRST_BYTES).min(limit);
+    let doubled = (2 * whole.capacity() as u64).max(SMALL_BYTES).min(limit);
     let capacity = doubled.max(needed as u64);
     reservation.grow_to(capacity)?;
     whole.reserve_exact(usize::try_from(capacity).expect("a body fits") - whole.len());
     Ok(())
 }
 
-/// How much has come, and by when more must.
-struct Pace<'a> {
-    started: Instant,
-    n_bytes: u64,
-    config: &'a BodyConfig,
-}
-
-impl Pace<'_> {
-    async fn next<S>(&mut self, stream: &mut S) -> Result<Option<Bytes>, BodyError>
-    where
-        S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
-    {
-        let earned =
-            Duration::from_millis(self.n_bytes.saturating_mul(1000) / self.config.min_rate);
-        let deadline = self.started + self.config.grace + earned;
-        match timeout_at(deadline, stream.next()).await {
-            Err(_) => Err(BodyError::TooSlow),
-            Ok(None) => Ok(None),
-            Ok(Some(Err(error))) => Err(BodyError::Broken(error)),
-            Ok(Some(Ok(chunk))) => {
-                self.n_bytes += chunk.len() as u64;
-                Ok(Some(chunk))
-            }
-        }
+/// Returns the next piece, if it comes in time.
+async fn next<S>(stream: &mut S, pace: &mut Pace) -> Result<Option<Bytes>, BodyError>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let Ok(next) = timeout_at(pace.deadline(), stream.next()).await else {
+        return Err(BodyError::TooSlow);
+    };
+    let chunk = next.transpose().map_err(BodyError::Broken)?;
+    if let Some(chunk) = &chunk {
+        pace.progress(chunk.len() as u64, Instant::now());
     }
+    Ok(chunk)
 }
 
 /// What all bodies together may occupy.
 #[derive(Debug)]
 struct BodyBudget {
-    max_bytes: i64,
+    /// What one may occupy.
+    largest_bytes: u64,
+    max_bytes: u64,
     /// The one count: what is exported is what is decided by.
     reserved_bytes: Gauge,
 }
@@ -164,14 +151,23 @@ struct BodyBudget {
 struct Reservation {
     budget: Arc<BodyBudget>,
     n_bytes: u64,
+    /// What the client says that it will be; 0 if it does not.
+    announced_bytes: u64,
 }
 
 impl Reservation {
+    fn new(budget: &Arc<BodyBudget>, announced_bytes: Option<u64>) -> Self {
+        let announced_bytes = announced_bytes.unwrap_or(0);
+        Self { budget: Arc::clone(budget), n_bytes: 0, announced_bytes }
+    }
+
     fn grow_to(&mut self, n_bytes: u64) -> Result<(), BodyError> {
-        let BodyBudget { max_bytes, reserved_bytes } = &*self.budget;
+        let BodyBudget { largest_bytes, max_bytes, reserved_bytes } = &*self.budget;
+        let room = room_for(n_bytes.max(self.announced_bytes), *largest_bytes, *max_bytes);
+        let room = i64::try_from(room).unwrap_or(i64::MAX);
         let more = n_bytes.saturating_sub(self.n_bytes);
         let grown = |reserved: i64| {
-            reserved.checked_add_unsigned(more).filter(|reserved| reserved <= max_bytes)
+            reserved.checked_add_unsigned(more).filter(|reserved| *reserved <= room)
         };
         let taken = reserved_bytes.inner().try_update(Relaxed, Relaxed, grown);
         taken.map_err(|_| BodyError::BudgetSpent)?;

@@ -1,5 +1,6 @@
 //! Decisions as plain functions: values in, values out, `now` as a parameter.
 
+pub mod bodies;
 pub mod weighted;
 pub mod ring;
 pub mod replicas;

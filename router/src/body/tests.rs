@@ -1,6 +1,7 @@
 use super::*;
 use futures_util::stream;
 use proptest::prelude::*;
+use std::time::Duration;
 
 const CONFIG: BodyConfig = BodyConfig {
     max_bytes: 1000,
@@ -78,6 +79,34 @@ async fn a_slow_body_above_the_minimum_rate_is_read() {
     let mut slow = trickle(50).take(15);
     // 50 bytes a second are half of the rate, which the grace of 10 s makes up for.
     assert_eq!(reader().read(&mut slow, None).await.unwrap().bytes.len(), 750);
+}
+
+/// Bytes that came fast once earned minutes, in which a stalled body kept its room.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_after_a_fast_start_ends_within_the_grace() {
+    let start = Instant::now();
+    let mut stalled = chunks(&[900]).chain(stream::pending());
+    let error = reader().read(&mut stalled, Some(1000)).await.unwrap_err();
+    assert!(matches!(error, BodyError::TooSlow), "{error}");
+    assert_eq!(start.elapsed(), CONFIG.grace);
+}
+
+/// A few stalled bodies once took the budget from all others.
+#[tokio::test]
+async fn large_bodies_leave_room_for_small_ones() {
+    let large = 4 * usize::try_from(SMALL_BYTES).unwrap();
+    let max_bytes = large as u64;
+    let config = BodyConfig { max_bytes, budget_bytes: 4 * max_bytes, ..CONFIG };
+    let reader = BodyReader::new(config, Gauge::default());
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(reader.read(&mut chunks(&[large]), Some(max_bytes)).await.unwrap());
+    }
+    for announced in [Some(max_bytes), None] {
+        let error = reader.read(&mut chunks(&[large]), announced).await.unwrap_err();
+        assert!(matches!(error, BodyError::BudgetSpent), "{error}");
+    }
+    assert!(reader.read(&mut chunks(&[1]), Some(1)).await.is_ok());
 }
 
 #[tokio::test]

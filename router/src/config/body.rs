@@ -10,15 +10,17 @@ pub struct BodyConfig {
     #[arg(long = "max-body", env = "ROUTER_MAX_BODY_BYTES", default_value = "26214400")]
     pub max_bytes: u64,
 
-    /// Bytes of all request bodies together; beyond, invocations get 503. Forty of the largest.
+    /// Bytes of all request bodies together; beyond, invocations get 503. Forty of the largest. An eighth
+    /// is for bodies of at most 64 KiB alone.
     #[arg(long = "body-budget", env = "ROUTER_BODY_BUDGET_BYTES", default_value = "1073741824")]
     pub budget_bytes: u64,
 
-    /// How long a body may take before its rate counts: covers a slow start of a connection.
+    /// How far a body may be behind the slowest rate, at any time: covers a slow start of a connection,
+    /// and pauses.
     #[arg(long = "body-grace-ms", env = "ROUTER_BODY_GRACE_MS", default_value = "10000", value_parser = millis)]
     pub grace: Duration,
 
-    /// Slowest body, bytes per second: far below any mobile link (408 below it).
+    /// Slowest body, bytes per second: far below any mobile link (408 when it is further behind).
     #[arg(long = "body-min-rate", env = "ROUTER_BODY_MIN_RATE", default_value = "16384")]
     pub min_rate: u64,
 
@@ -33,12 +35,13 @@ pub struct BodyConfig {
 }
 
 impl BodyConfig {
-    pub(super) fn relations(&self) -> [Relation; 2] {
-        // Without grace or draining, slow clients fare worse, which may be wanted.
-        let Self { max_bytes, budget_bytes, grace: _, min_rate, drain_bytes: _, drain_patience: _ } =
+    pub(super) fn relations(&self) -> [Relation; 3] {
+        // Without draining, slow clients fare worse, which may be wanted.
+        let Self { max_bytes, budget_bytes, grace, min_rate, drain_bytes: _, drain_patience: _ } =
             self;
         [
             (max_bytes <= budget_bytes, "--body-budget", "at least --max-body"),
+            (!grace.is_zero(), "--body-grace-ms", "positive"),
             (*min_rate > 0, "--body-min-rate", "positive"),
         ]
     }
