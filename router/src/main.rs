@@ -28,10 +28,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         shared::shutdown::exit_with_parent();
     }
     tracing::info!(?config, "starting router");
-    match router::sockets::raise_open_files() {
-        Ok(max_open_files) => tracing::info!(?max_open_files, "raised the limit of open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files stays as it was"),
-    }
+    shared::open_files::raise_limit();
     match App::build(config).await {
         Ok(app) => app.run_until(shared::shutdown::requested()).await?,
         Err(error) if error.is_definite() => return Ok(refuse(&error)),

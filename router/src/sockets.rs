@@ -1,11 +1,6 @@
-//! What the operating system is asked for: how soon a silent peer counts as gone, and how many
-//! sockets there may be.
+//! What the operating system is asked for: how soon a silent peer counts as gone.
 
-use rustix::{
-    io::Errno,
-    net::sockopt,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
+use rustix::{io::Errno, net::sockopt};
 use std::{io, os::fd::AsFd, time::Duration};
 
 /// Silence after which an instance's machine is asked whether it is still there, and how often:
@@ -33,15 +28,6 @@ pub fn notice_loss(socket: impl AsFd + Copy, patience: Duration) -> io::Result<(
 pub fn limit_stall(socket: impl AsFd, patience: Duration) -> io::Result<()> {
     let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
     Ok(sockopt::set_tcp_user_timeout(socket, patience_ms)?)
-}
-
-/// Allows this process as many open files as it may ask for; returns how many (`None`: no limit).
-///
-/// The usual soft limit of 1024 is for programs that use `select`; the hard one is the true one.
-pub fn raise_open_files() -> io::Result<Option<u64>> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    Ok(maximum)
 }
 
 /// Whether a connection failed for what this machine lacks: that says nothing about the peer.

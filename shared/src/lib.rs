@@ -10,6 +10,7 @@ pub mod api;
 pub mod backoff;
 pub mod etcd;
 pub mod metrics;
+pub mod open_files;
 pub mod own_address;
 pub mod page;
 pub mod private_file;

@@ -4,7 +4,7 @@ use clap::{
     Parser as _,
     error::ErrorKind::{DisplayHelp, DisplayVersion},
 };
-use shared::shutdown;
+use shared::{open_files, shutdown};
 use std::process::ExitCode;
 use tracing::{error, info};
 use worker::{app::App, config::Config, whereabouts};
@@ -25,6 +25,7 @@ async fn main() -> ExitCode {
         shutdown::exit_with_parent();
     }
     info!(?config, "starting worker");
+    open_files::raise_limit();
     let run = async { App::build(config).await?.run().await };
     let code = match run.await {
         Ok(()) => 0,
