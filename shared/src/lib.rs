@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod open_files;
 pub mod own_address;
 pub mod page;
+pub mod peers;
 pub mod private_file;
 pub mod reload;
 pub mod shutdown;

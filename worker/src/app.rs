@@ -1,5 +1,7 @@
 //! Builds the parts, binds, runs, drains. The only file that knows all others.
 
+mod door;
+
 use crate::{
     actors::{
         evictor::{Evictor, EvictorParts},
@@ -20,7 +22,7 @@ use crate::{
     config::{Config, MembershipConfig},
     contract::ContractModels,
     discovery::Discovery,
-    http::{self, Bodies, Face},
+    http::{Bodies, Face},
     lifecycle::Lifecycle,
     memory::probe::{Machine, MemoryProbe as _},
     metrics::Metrics,
@@ -28,7 +30,6 @@ use crate::{
     router_client::RouterClient,
     runtime::{Runtimes, prepare_thread},
 };
-use actix_web::{App as Application, HttpServer, dev::Server};
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use shared::{
@@ -56,19 +57,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-/// Routers keep connections open between invocations; a closed one costs a retry.
-const KEEP_ALIVE: Duration = Duration::from_mins(5);
-
 /// Downloads at the same time: enough to fill a network that one stream does not, few enough that
 /// the first invocation waiting is served before the last has begun.
 const MAX_DOWNLOADS: usize = 4;
 
 /// How often it is looked whether a model holds its slot for too long. Nothing waits for it.
 const STUCK_POLL: Duration = Duration::from_secs(1);
-
-/// How long clients may take to read the last answers. With the default drain just within the 30 s
-/// that SageMaker gives.
-const WRITE_PATIENCE_S: u64 = 4;
 
 /// How long workers that were stopped together have to come back for their folders.
 const SWEEP_DELAY: Duration = Duration::from_mins(2);
@@ -107,13 +101,13 @@ impl App {
             cache: cache.clone(),
             evictor,
             contract: ContractModels::new(cache.clone()),
-            is_local: config.is_loopback() && token_file.is_none(),
             instance: instance.clone(),
             metrics,
             registry: Arc::new(registry),
             bodies: Bodies::new(config.http.max_body_bytes, config.http.body_budget),
             token: token_file.as_ref().map(TokenFile::token),
             config: config.http.clone(),
+            is_local: config.is_loopback() && token_file.is_none(),
             serves_by_address: config.serves_by_address(),
             is_draining: Arc::new(AtomicBool::new(false)),
             n_in_flight: Arc::new(AtomicUsize::new(0)),
@@ -129,7 +123,7 @@ impl App {
     /// Serves until a signal comes or the instance breaks; then drains.
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
-        let server = serve(&self.face, self.listener, n_slots(&self.config))?;
+        let server = door::serve(&self.face, self.listener, n_slots(&self.config))?;
         let handle = server.handle();
         let server = tokio::spawn(server);
         let instance = instance_id(&self.config, self.address);
@@ -272,23 +266,6 @@ async fn sweep(own_folder: PathBuf) {
     sleep(SWEEP_DELAY).await;
     // How many went is in the log; one that panics harms nothing else.
     let _ = spawn_blocking(move || disk_cache::sweep(&own_folder)).await;
-}
-
-fn serve(face: &Face, listener: TcpListener, n_threads: usize) -> std::io::Result<Server> {
-    let face = face.clone();
-    let server = HttpServer::new(move || {
-        let face = face.clone();
-        Application::new().configure(move |app| http::routes(&face, app))
-    });
-    let server = server
-        .workers(n_threads)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(WRITE_PATIENCE_S)
-        // A client that closes has gone, and what it wanted need not run.
-        .h1_allow_half_closed(false)
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
 }
 
 /// Waits until everything accepted is answered, and says whether it was before the time was over.

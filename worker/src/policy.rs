@@ -1,5 +1,6 @@
 //! Decisions as plain functions: values in, values out, no actor, no clock, no I/O.
 
+pub mod connections;
 pub mod disk;
 pub mod eviction;
 pub mod budget;

@@ -9,8 +9,14 @@ use crate::{
     tls::{Certificate, TlsError},
 };
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::{HttpServer, dev::Server, rt::net::TcpStream, web::Data};
+use actix_web::{
+    HttpServer,
+    dev::{Extensions, Server},
+    rt::net::TcpStream,
+    web::Data,
+};
 use rustls::ServerConfig;
+use shared::peers::Peers;
 use std::{
     any::Any,
     convert::Infallible,
@@ -25,7 +31,7 @@ use tracing::debug;
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long the head of a connection's first request may take, and how long a connection may take
-/// to close. actix bounds no later head that has begun: only the number of connections does.
+/// to close. actix bounds no later head that has begun: only the number of connections of a peer is.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
@@ -69,6 +75,7 @@ pub(super) fn serve(door: Door, shared: Shared) -> io::Result<Server> {
     let Door { listener, face, n_threads, tls } = door;
     let token = shared.bearer.token().cloned();
     let is_local = listener.local_addr().is_ok_and(|it| it.ip().is_loopback());
+    let peers = Peers::sharing(max_connections.saturating_mul(n_threads));
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(Data::new(shared.reception()))
@@ -91,7 +98,7 @@ pub(super) fn serve(door: Door, shared: Shared) -> io::Result<Server> {
         .client_request_timeout(CLIENT_PATIENCE)
         .client_disconnect_timeout(CLIENT_PATIENCE)
         .tcp_nodelay(true)
-        .on_connect(move |connection, _| limit_stall_of(connection, client_stall))
+        .on_connect(move |connection, data| receive(connection, data, &peers, client_stall))
         // A client that has left needs no answer: its invocation is dropped, also upstream.
         .h1_allow_half_closed(false)
         .shutdown_timeout(drain_timeout.as_secs().max(1))
@@ -120,13 +127,19 @@ pub(super) async fn run_apart(server: Server) -> io::Result<()> {
     running.await.map_err(io::Error::other)?
 }
 
-/// Without it, a client that stops reading would hold its answer, and what sends it, for ever.
-fn limit_stall_of(connection: &dyn Any, client_stall: Duration) {
+/// Gives a connection its place, which goes with the data of the connection, and its patience.
+fn receive(connection: &dyn Any, data: &mut Extensions, peers: &Peers, client_stall: Duration) {
     let of_tls = connection.downcast_ref::<TlsStream<TcpStream>>().map(|it| it.get_ref().0);
     let Some(socket) = connection.downcast_ref::<TcpStream>().or(of_tls) else {
         debug_assert!(false, "the router listens on TCP alone");
         return;
     };
+    // Whose address is not known any more has left.
+    let Ok(peer) = socket.peer_addr() else { return };
+    if let Some(place) = peers.admit(socket, peer.ip()) {
+        data.insert(place);
+    }
+    // Without a limit, a client that stops reading would hold its answer, and what sends it, for ever.
     // It fails where the client has left already: then there is nothing to limit.
     if let Err(error) = sockets::limit_stall(socket, client_stall) {
         debug!(%error, "a client's connection has no stall limit");

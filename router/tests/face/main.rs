@@ -6,6 +6,7 @@ mod router;
 mod store;
 mod requests;
 mod bodies;
+mod connections;
 mod retries;
 mod answers;
 mod async_invocations;
