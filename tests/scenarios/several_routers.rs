@@ -3,6 +3,7 @@
 
 use driver::child::Stopped;
 use serde_json::{Value, json};
+use shared::telemetry::Chain;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -16,6 +17,8 @@ use tokio::{task::JoinSet, time::sleep};
 
 const N_CLIENTS: usize = 6;
 const N_ROUNDS: usize = 12;
+/// SDKs of AWS wait for some tenths of a second before they ask again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// As many ask at the same time.
 const N_LOAD_CLIENTS: usize = 4;
 /// Nothing lies where the models of these tests say.
@@ -160,11 +163,14 @@ impl LoadWithOneRetry {
                 let (mut n, mut failures) = (client_idx, Vec::new());
                 while !is_over.load(Ordering::Relaxed) {
                     let model = &models[n % models.len()];
-                    let first = clients[n % urls.len()].try_invoke(model, b"x").await;
-                    if !first.is_ok_and(|it| it.status == 200) {
-                        // Not over a connection that may be as dead and not yet known to be.
+                    if let Some(first) = failure(&clients[n % urls.len()], model).await {
+                        // As SDKs do: after a pause, because a process that is killed closes its
+                        // connections first and the door last; and not over a connection that may be as
+                        // dead and not yet known to be.
+                        sleep(RETRY_PAUSE).await;
                         let again = Client::new(&urls[(n + 1) % urls.len()]);
-                        failures.extend(failure(&again, model).await);
+                        let second = failure(&again, model).await;
+                        failures.extend(second.map(|second| format!("{first}, then {second}")));
                     }
                     n += 1;
                     n_done.fetch_add(1, Ordering::Relaxed);
@@ -189,7 +195,7 @@ impl LoadWithOneRetry {
 async fn failure(client: &Client, model: &str) -> Option<String> {
     match client.try_invoke(model, b"x").await {
         Ok(answer) => (answer.status != 200).then(|| answer.text()),
-        Err(error) => Some(error.to_string()),
+        Err(error) => Some(Chain(&error).to_string()),
     }
 }
 
