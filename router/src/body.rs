@@ -48,7 +48,8 @@ pub struct BodyReader {
 impl BodyReader {
     pub fn new(config: BodyConfig, reserved_bytes: Gauge) -> Self {
         let BodyConfig { max_bytes: largest_bytes, budget_bytes: max_bytes, .. } = config;
-        Self { config, budget: Arc::new(BodyBudget { largest_bytes, max_bytes, reserved_bytes }) }
+        let budget = BodyBudget { largest_bytes, max_bytes, reserved: reserved_bytes };
+        Self { config, budget: Arc::new(budget) }
     }
 
     /// Reads a body of at most the configured size, inclusive. `announced_bytes` is what the
@@ -143,7 +144,7 @@ struct BodyBudget {
     largest_bytes: u64,
     max_bytes: u64,
     /// The one count: what is exported is what is decided by.
-    reserved_bytes: Gauge,
+    reserved: Gauge,
 }
 
 /// A share of the budget; given back on drop.
@@ -162,14 +163,14 @@ impl Reservation {
     }
 
     fn grow_to(&mut self, n_bytes: u64) -> Result<(), BodyError> {
-        let BodyBudget { largest_bytes, max_bytes, reserved_bytes } = &*self.budget;
+        let BodyBudget { largest_bytes, max_bytes, reserved } = &*self.budget;
         let room = room_for(n_bytes.max(self.announced_bytes), *largest_bytes, *max_bytes);
         let room = i64::try_from(room).unwrap_or(i64::MAX);
         let more = n_bytes.saturating_sub(self.n_bytes);
         let grown = |reserved: i64| {
             reserved.checked_add_unsigned(more).filter(|reserved| *reserved <= room)
         };
-        let taken = reserved_bytes.inner().try_update(Relaxed, Relaxed, grown);
+        let taken = reserved.inner().try_update(Relaxed, Relaxed, grown);
         taken.map_err(|_| BodyError::BudgetSpent)?;
         self.n_bytes += more;
         Ok(())
@@ -178,7 +179,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.reserved_bytes.dec_by(self.n_bytes.cast_signed());
+        self.budget.reserved.dec_by(self.n_bytes.cast_signed());
     }
 }
 

@@ -31,7 +31,7 @@ fn trickle(n_bytes: usize) -> impl Stream<Item = Item> + Unpin {
 }
 
 fn free(reader: &BodyReader) -> u64 {
-    CONFIG.budget_bytes - reader.budget.reserved_bytes.get().cast_unsigned()
+    CONFIG.budget_bytes - reader.budget.reserved.get().cast_unsigned()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
 /// How long what was told is no news.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// Refusals that are told in that time: enough to see what is wrong, too few to fill a disk.
 const MAX_TOLD: usize = 16;
