@@ -228,9 +228,10 @@ class Failures(OnLocalCluster):
         self.assertEqual(listed(StatusEquals="Failed"), failed[::-1])
         self.assertEqual(listed(StatusEquals="InService"), [serving])
         self.assertEqual(set(listed(SortBy="Status", SortOrder="Ascending")[:5]), set(failed))
-        described = {it: self.sagemaker.describe_endpoint(EndpointName=it) for it in failed}
+        newest_first = [*failed[::-1], serving]
+        described = {it: self.sagemaker.describe_endpoint(EndpointName=it) for it in newest_first}
         created, modified = (described[failed[2]][it] for it in ("CreationTime", "LastModifiedTime"))
-        after = [it for it in failed[::-1] if described[it]["CreationTime"] >= self.as_sent(created)]
+        after = [it for it in newest_first if described[it]["CreationTime"] >= self.as_sent(created)]
         self.assertEqual(listed(CreationTimeAfter=created), after)
         self.assertNotIn(failed[2], listed(LastModifiedTimeBefore=modified))
 
