@@ -37,12 +37,13 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
 ];
 
 /// A library, and the only files or folders that may name it.
-const OWNERS: [(&str, &[&str]); 8] = [
+const OWNERS: [(&str, &[&str]); 9] = [
     ("actix", &["router/src/actors"]),
     ("ractor", &["worker/src/actors"]),
     ("tch", &["worker/src/runtime/torch", "worker/zoo"]),
     ("aws_sdk_s3", &["worker/src/artifact/s3", "router/src/objects", "driver/src/models"]),
     ("etcd_client", &["shared/src/etcd"]),
+    ("bollard", &["driver/src/container/engine"]),
     ("sysinfo", &["worker/src/memory", "driver/src/machine"]),
     ("consistent_hash_ring", &["router/src/policy/ring"]),
     ("s3s_fs", &["driver/src/store"]),

@@ -6,7 +6,10 @@
 use clap::Parser;
 use std::{fs, path::PathBuf, sync::Barrier, thread, time::Duration};
 use tokio::time::Instant;
-use worker::runtime::{Model, ModelInput, Runtime as _, Runtimes, prepare_thread};
+use worker::{
+    config::Config,
+    runtime::{self, Model, ModelInput, prepare_thread},
+};
 
 /// Runs one model in a bare loop.
 #[derive(Debug, Parser)]
@@ -27,11 +30,13 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     prepare_thread();
-    let model = Runtimes.load(&options.artifact)?;
+    let config = Config::parse_from(["bare-loop"]);
+    let handlers = config.handlers.config(config.http.load_timeout_s);
+    let model = runtime::load(&options.artifact, &handlers)?;
     let input = ModelInput {
         content_type: Some(options.content_type),
-        accept: None,
         body: fs::read(options.body)?.into(),
+        ..ModelInput::default()
     };
     let answer = model.invoke(&input)?;
 

@@ -1,6 +1,7 @@
 //! Builds the parts, binds, runs, drains. The only file that knows all others.
 
 mod door;
+mod runtimes;
 
 use crate::{
     actors::{
@@ -16,10 +17,10 @@ use crate::{
         ingest::Ingest,
         s3::{Patience, S3Config, S3Source},
         sources::Sources,
-        unpack::Limits,
+        unpack::{Layout, Limits},
     },
     compute::{Compute, ComputeLimits},
-    config::{Config, MembershipConfig},
+    config::Config,
     contract::ContractModels,
     discovery::Discovery,
     http::{Bodies, Face},
@@ -28,10 +29,14 @@ use crate::{
     metrics::Metrics,
     policy::{budget, handover},
     router_client::RouterClient,
-    runtime::{Runtimes, prepare_thread},
+    runtime::{
+        backend::{Backend, Vigil},
+        prepare_thread,
+    },
 };
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
+use runtimes::Chosen;
 use shared::{
     address_file,
     id::InstanceId,
@@ -44,7 +49,7 @@ use std::{
     env,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -66,6 +71,10 @@ const STUCK_POLL: Duration = Duration::from_secs(1);
 
 /// How long workers that were stopped together have to come back for their folders.
 const SWEEP_DELAY: Duration = Duration::from_mins(2);
+
+/// How long the models at a backend may take to leave when everything is answered. With the rest of the
+/// drain within the 30 s that SageMaker gives; what stays is found by the next agent.
+const BACKEND_LEAVES: Duration = Duration::from_secs(4);
 
 /// How often a drain looks whether everything is answered.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -96,11 +105,26 @@ impl App {
         let metrics = Metrics::register(registry.sub_registry_with_prefix("worker"));
         let instance = Instance::spawn().await?;
         let compute = Arc::new(Compute::new(compute_limits(&config), prepare_thread)?);
-        let (cache, evictor) = cache(&config, address, &instance, &compute, &metrics).await?;
+        let folder = cache_folder(&config, address);
+        let ingest = ingest(&config, &folder).await?;
+        let Chosen { runtime, backend, options } = runtimes::choose(&config, &folder, &metrics)?;
+        let parts = ModelCacheParts {
+            fetcher: Fetcher::spawn(ingest, instance.supervisor()).await?,
+            runtime,
+            compute: Arc::clone(&compute),
+            // Until what it may be is known.
+            budget_bytes: 0,
+            max_age: Duration::from_secs(config.models.revalidate_s),
+            max_queued: config.models.max_queued.get(),
+            metrics: metrics.cache.clone(),
+            replica_metrics: metrics.replica.clone(),
+        };
+        let (cache, evictor) = cache(&config, parts, &instance, &metrics).await?;
         let face = Face {
             cache: cache.clone(),
             evictor,
-            contract: ContractModels::new(cache.clone()),
+            contract: ContractModels::new(cache.clone(), options),
+            backend,
             instance: instance.clone(),
             metrics,
             registry: Arc::new(registry),
@@ -121,11 +145,46 @@ impl App {
     }
 
     /// Serves until a signal comes or the instance breaks; then drains.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
-        let server = door::serve(&self.face, self.listener, n_slots(&self.config))?;
+        let token_file = self.token_file.take();
+        let server = door::serve(&self.face, self.listener.try_clone()?, n_slots(&self.config))?;
         let handle = server.handle();
         let server = tokio::spawn(server);
+        info!(address = %self.address, "listening");
+        if let Some(file) = &self.config.address_file {
+            let written = address_file::write(file, self.address);
+            written.with_context(|| format!("cannot write the address file {}", file.display()))?;
+        }
+        let mut vigil = self.face.backend.as_ref().map(Backend::vigil);
+        let is_up = tokio::select! {
+            is_up = come_up(vigil.as_mut()) => is_up.map(|()| true)?,
+            // Nobody knows of it yet.
+            _ = signals.next() => false,
+        };
+        let drained_at = if is_up {
+            self.serve(&mut signals, vigil.as_mut(), token_file).await?
+        } else {
+            Instant::now()
+        };
+        self.face.is_draining.store(true, Ordering::SeqCst);
+        // What is answered is still to be written.
+        handle.stop(drain(&self.face, drained_at).await).await;
+        server.await??;
+        if let Some(backend) = &self.face.backend {
+            backend.leave(BACKEND_LEAVES).await;
+        }
+        info!("stopped");
+        Ok(())
+    }
+
+    /// Is known to routers until a signal comes. Returns until when what was accepted may be finished.
+    async fn serve(
+        &self,
+        signals: &mut Signals,
+        vigil: Option<&mut Vigil>,
+        token_file: Option<TokenFile>,
+    ) -> anyhow::Result<Instant> {
         let instance = instance_id(&self.config, self.address);
         let (mut discovery, found) = Discovery::start(&self.config.membership, &instance);
         let token = self.face.token.clone();
@@ -142,43 +201,50 @@ impl App {
             token: self.face.token.clone(),
         };
         let heartbeat = Heartbeat::spawn(heartbeat, self.instance.supervisor()).await?;
-        info!(address = %self.address, "listening");
-        if let Some(file) = &self.config.address_file {
-            let written = address_file::write(file, self.address);
-            written.with_context(|| format!("cannot write the address file {}", file.display()))?;
-        }
-        let lifecycle = Lifecycle { heartbeat, cache: self.cache, routers };
-        let patience = Duration::from_secs(self.config.http.drain_timeout_s);
+        let lifecycle = Lifecycle { heartbeat, cache: self.cache.clone(), routers };
         let drained_at = tokio::select! {
             broken = broken(&self.instance, &self.compute, &self.config) => match broken? {},
-            never = TokenFile::keep_current(self.token_file) => match never {},
-            drained_at = live(&lifecycle, &mut signals, &self.config.membership, patience) => drained_at,
+            never = TokenFile::keep_current(token_file) => match never {},
+            drained_at = live(&lifecycle, vigil, signals, &self.config) => drained_at?,
         };
         // Routers first: until they know, what they send is still served.
         lifecycle.heartbeat.leave().await;
         discovery.leave().await;
-        self.face.is_draining.store(true, Ordering::SeqCst);
-        // What is answered is still to be written.
-        handle.stop(drain(&self.face, drained_at).await).await;
-        server.await??;
-        info!("stopped");
-        Ok(())
+        Ok(drained_at)
     }
+}
+
+/// Waits until the backend serves, if there is one.
+async fn come_up(vigil: Option<&mut Vigil>) -> anyhow::Result<()> {
+    if let Some(vigil) = vigil {
+        info!("waiting for the backend");
+        // Nothing of this run is lost yet.
+        vigil.up().await?;
+    }
+    Ok(())
 }
 
 /// Joins, serves until a signal comes, and hands over what it has. Returns until when what was accepted
 /// may be finished.
 async fn live(
     lifecycle: &Lifecycle,
+    vigil: Option<&mut Vigil>,
     signals: &mut Signals,
-    config: &MembershipConfig,
-    patience: Duration,
-) -> Instant {
+    config: &Config,
+) -> anyhow::Result<Instant> {
+    let patience = Duration::from_secs(config.membership.join_timeout_s);
+    let serving = async {
+        match vigil {
+            Some(vigil) => lifecycle.join_with(vigil, patience).await,
+            None => match lifecycle.join(patience).await {},
+        }
+    };
     let request = tokio::select! {
         request = signals.next() => request,
-        never = lifecycle.join(Duration::from_secs(config.join_timeout_s)) => match never {},
+        ended = serving => match ended? {},
     };
     info!(?request, "draining");
+    let patience = Duration::from_secs(config.http.drain_timeout_s);
     let drained_at = Instant::now() + patience;
     // Whoever types Ctrl-C waits for the end.
     if request == Request::Terminate {
@@ -187,7 +253,7 @@ async fn live(
             again = signals.next() => info!(request = ?again, "no more models are handed over"),
         }
     }
-    drained_at
+    Ok(drained_at)
 }
 
 /// Returns when the process cannot go on.
@@ -207,28 +273,17 @@ async fn broken(
 
 async fn cache(
     config: &Config,
-    address: SocketAddr,
+    parts: ModelCacheParts,
     instance: &Instance,
-    compute: &Arc<Compute>,
     metrics: &Metrics,
 ) -> anyhow::Result<(ModelCache, Evictor)> {
-    let supervisor = instance.supervisor();
-    let fetcher = Fetcher::spawn(ingest(config, address).await?, supervisor.clone()).await?;
     let mut machine = Machine::new()?;
     let sample = machine.sample();
     let idle_bytes = sample.rss_bytes;
     let configured_bytes = config.models.memory_budget;
-    let parts = ModelCacheParts {
-        fetcher,
-        runtime: Arc::new(Runtimes),
-        compute: Arc::clone(compute),
-        budget_bytes: budget::model_budget(configured_bytes, sample.limit_bytes, idle_bytes),
-        max_age: Duration::from_secs(config.models.revalidate_s),
-        max_queued: config.models.max_queued.get(),
-        metrics: metrics.cache.clone(),
-        replica_metrics: metrics.replica.clone(),
-    };
-    let cache = ModelCache::spawn(parts, supervisor.clone()).await?;
+    let budget_bytes = budget::model_budget(configured_bytes, sample.limit_bytes, idle_bytes);
+    let parts = ModelCacheParts { budget_bytes, ..parts };
+    let cache = ModelCache::spawn(parts, instance.supervisor()).await?;
     let parts = EvictorParts {
         cache: cache.clone(),
         probe: Box::new(machine),
@@ -236,11 +291,25 @@ async fn cache(
         idle_bytes,
         metrics: metrics.memory.clone(),
     };
-    let evictor = Evictor::spawn(parts, supervisor).await?;
+    let evictor = Evictor::spawn(parts, instance.supervisor()).await?;
     Ok((cache, evictor))
 }
 
-async fn ingest(config: &Config, address: SocketAddr) -> anyhow::Result<Ingest> {
+/// Where artifacts are kept. Those of a backend are unpacked otherwise than a worker's own: they have
+/// another folder.
+fn cache_folder(config: &Config, address: SocketAddr) -> PathBuf {
+    let is_own = config.backend.backend.is_none();
+    let kind = if is_own { "" } else { "as-packed-" };
+    let own_name =
+        || format!("{}{kind}{}", disk_cache::FOLDER_PREFIX, instance_id(config, address));
+    match &config.artifacts.cache_dir {
+        None => env::temp_dir().join(own_name()),
+        Some(folder) if is_own => folder.clone(),
+        Some(folder) => folder.join("as-packed"),
+    }
+}
+
+async fn ingest(config: &Config, folder: &Path) -> anyhow::Result<Ingest> {
     let s3 = S3Config {
         endpoint: config.artifacts.s3_endpoint.clone(),
         region: config.artifacts.s3_region.clone(),
@@ -251,14 +320,13 @@ async fn ingest(config: &Config, address: SocketAddr) -> anyhow::Result<Ingest> 
         s3: Arc::new(S3Source::new(s3).await),
         files: Arc::new(DirSource::new(config.access.file_roots.clone())),
     };
-    let own_name = || format!("{}{}", disk_cache::FOLDER_PREFIX, instance_id(config, address));
-    let own_folder = || env::temp_dir().join(own_name());
-    let folder = config.artifacts.cache_dir.clone().unwrap_or_else(own_folder);
-    let cache = DiskCache::open(&folder, config.artifacts.disk_budget)?;
+    let cache = DiskCache::open(folder, config.artifacts.disk_budget)?;
     if config.artifacts.cache_dir.is_none() {
-        tokio::spawn(sweep(folder));
+        tokio::spawn(sweep(folder.to_owned()));
     }
-    Ok(Ingest::new(Arc::new(sources), cache, Limits::DEFAULT, MAX_DOWNLOADS))
+    let is_own = config.backend.backend.is_none();
+    let layout = if is_own { Layout::Unwrapped } else { Layout::AsPacked };
+    Ok(Ingest::new(Arc::new(sources), cache, Limits::DEFAULT, MAX_DOWNLOADS).laid_out(layout))
 }
 
 /// Deletes what workers left beside this one's folder that have not come back.

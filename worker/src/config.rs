@@ -1,10 +1,14 @@
 //! Every flag of the worker.
 
+mod backend;
 mod cluster;
+mod handlers;
 mod http;
 mod membership;
 
+pub use backend::{BackendFlags, BackendLimits};
 pub use cluster::ClusterConfig;
+pub use handlers::HandlerFlags;
 pub use http::HttpConfig;
 pub use membership::MembershipConfig;
 
@@ -59,6 +63,10 @@ pub struct Config {
     pub artifacts: ArtifactConfig,
     #[command(flatten)]
     pub models: ModelConfig,
+    #[command(flatten)]
+    pub handlers: HandlerFlags,
+    #[command(flatten)]
+    pub backend: BackendFlags,
     #[command(flatten)]
     pub http: HttpConfig,
 }
@@ -162,6 +170,8 @@ pub enum InvalidConfig {
     Cluster(#[from] AccessError),
     #[error("--router `{0}` is not `http://host:port`")]
     BadRouter(String),
+    #[error("{0} `{1}` is no absolute path")]
+    RelativePath(&'static str, PathBuf),
     #[error("--body-budget must be at least --max-body-bytes")]
     SmallBodyBudget,
 }
@@ -176,6 +186,7 @@ impl Config {
             self.access.file_roots.push(PathBuf::from(SAGEMAKER_MODELS));
         }
         self.membership.validate()?;
+        self.backend.validate()?;
         if self.membership.looks_for_routers() && self.advertised(0).ip().is_unspecified() {
             return Err(InvalidConfig::NoAddress(self.address()));
         }

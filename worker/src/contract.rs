@@ -4,18 +4,20 @@
 //! registered: it is never evicted, and when there is no room the next load is answered with
 //! 507, on which the platform unloads others itself.
 
+mod scale;
+
 use crate::{
     actors::{
         model_cache::{AcquireError, Acquired, ModelCache},
-        replica::{Replica, ReplicaId},
+        replica::{InvokeError, Replica, ReplicaId},
     },
     lease::{Lease, Pin},
+    runtime::{Description, LoadOptions, OptionsByArtifact},
 };
 use parking_lot::Mutex;
 use shared::{address::ArtifactAddress, api::error::ErrorKind};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    ops::Bound,
     sync::Arc,
 };
 
@@ -29,7 +31,27 @@ const MAX_NAMES: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct ContractModels {
     cache: ModelCache,
+    options: OptionsByArtifact,
     models: Arc<Mutex<BTreeMap<String, Named>>>,
+}
+
+/// What a platform wants loaded.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    pub name: String,
+    /// As the platform gave it.
+    pub url: String,
+    pub address: ArtifactAddress,
+    pub options: LoadOptions,
+    /// Whether it is only registered, to be loaded when it is [scaled](ContractModels::scale).
+    pub is_idle: bool,
+}
+
+/// How many processes a model may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    pub min: usize,
+    pub max: usize,
 }
 
 /// A model that the platform knows.
@@ -40,25 +62,47 @@ pub struct Listed {
     pub url: String,
 }
 
+/// All that is known of a model by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    pub listed: Listed,
+    pub workers: Workers,
+    /// `None` while nothing of it is in memory, as after it died.
+    pub description: Option<Description>,
+}
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ContractError {
-    #[error("model `{0}` is already registered")]
+    #[error("Model {0} is already registered.")]
     AlreadyLoaded(String),
-    #[error("model `{0}` is not loaded")]
+    #[error("Model not found: {0}")]
     NotFound(String),
+    #[error("model {0} is being loaded or unloaded; try again")]
+    Changing(String),
+    #[error(
+        "No worker is available to serve request for model: {0}. It was registered or scaled to none; see PUT /models/{0}"
+    )]
+    NoWorker(String),
+    #[error("{0} is loaded under another name with other parameters; unload that one first")]
+    OtherOptions(ArtifactAddress),
     #[error("{MAX_NAMES} models are registered already")]
     TooMany,
     #[error(transparent)]
     Acquire(#[from] AcquireError),
+    #[error(transparent)]
+    Scale(#[from] InvokeError),
 }
 
 impl ContractError {
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::AlreadyLoaded(_) => ErrorKind::AlreadyLoaded,
+            Self::AlreadyLoaded(_) | Self::OtherOptions(_) => ErrorKind::AlreadyLoaded,
             Self::NotFound(_) => ErrorKind::ModelNotFound,
+            Self::Changing(_) => ErrorKind::StillLoading,
+            Self::NoWorker(_) => ErrorKind::Overloaded,
             Self::TooMany => ErrorKind::InsufficientMemory,
             Self::Acquire(error) => error.kind(),
+            Self::Scale(error) => error.kind(),
         }
     }
 }
@@ -67,6 +111,7 @@ impl ContractError {
 struct Named {
     url: String,
     address: ArtifactAddress,
+    workers: Workers,
     state: NamedState,
 }
 
@@ -78,26 +123,31 @@ enum NamedState {
         replica: ReplicaId,
         _pin: Pin,
     },
+    /// Registered, and in no process.
+    Idle,
     Unloading,
 }
 
 impl ContractModels {
-    pub fn new(cache: ModelCache) -> Self {
-        Self { cache, models: Arc::default() }
+    pub fn new(cache: ModelCache, options: OptionsByArtifact) -> Self {
+        Self { cache, options, models: Arc::default() }
     }
 
     /// Loads a model under a name; returns when it can serve.
     ///
     /// Cancel-safe: if the caller goes away, the load goes on and the name stays registered.
-    pub async fn load(
-        &self,
-        name: String,
-        url: String,
-        address: ArtifactAddress,
-    ) -> Result<(), ContractError> {
-        self.claim(&name, url, &address)?;
+    pub async fn load(&self, registration: Registration) -> Result<(), ContractError> {
+        let Registration { name, address, options, is_idle, .. } = registration.clone();
+        let is_first = self.claim(registration)?;
+        if is_idle {
+            return Ok(());
+        }
         let this = self.clone();
         let load = tokio::spawn(async move {
+            if is_first && options != LoadOptions::default() {
+                // Somebody may have invoked it by its address, and it would run as that one wanted.
+                this.cache.unload(&address).await;
+            }
             let outcome = this.pinned(&address).await;
             this.settle(&name, outcome)
         });
@@ -113,6 +163,7 @@ impl ContractModels {
             // A pin of another name keeps it.
             this.cache.unload(&address).await;
             this.models.lock().remove(&name);
+            this.options.release(&address);
         });
         // A panic of the task would be a bug of ours; the name is then still there to see.
         let _ = unload.await;
@@ -130,40 +181,53 @@ impl ContractModels {
         Ok(acquired)
     }
 
-    pub fn get(&self, name: &str) -> Result<Listed, ContractError> {
-        let models = self.models.lock();
-        let listed = models.get(name).and_then(|model| model.listed(name));
-        listed.ok_or_else(|| ContractError::NotFound(name.to_owned()))
+    /// Returns what is known of a model.
+    pub fn get(&self, name: &str) -> Result<Known, ContractError> {
+        let (listed, workers, address) = {
+            let models = self.models.lock();
+            let known = models
+                .get(name)
+                .and_then(|it| Some((it.listed(name)?, it.workers, it.address.clone())));
+            known.ok_or_else(|| ContractError::NotFound(name.to_owned()))?
+        };
+        let replica = self.cache.resident(&address);
+        Ok(Known { listed, workers, description: replica.and_then(|it| it.describe()) })
     }
 
-    /// Lists up to `limit` loaded models whose names follow `after`, and whether there are more.
-    pub fn list(&self, after: Option<&str>, limit: usize) -> (Vec<Listed>, bool) {
+    /// Lists up to `limit` models from the `offset`th name on, and whether there are more.
+    pub fn list(&self, offset: usize, limit: usize) -> (Vec<Listed>, bool) {
         let models = self.models.lock();
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = models.range::<str, _>((start, Bound::Unbounded));
-        let mut listed = range.filter_map(|(name, model)| model.listed(name));
+        let mut listed = models.iter().filter_map(|(name, it)| it.listed(name)).skip(offset);
         let page = listed.by_ref().take(limit).collect();
         (page, listed.next().is_some())
     }
 
-    fn claim(
-        &self,
-        name: &str,
-        url: String,
-        address: &ArtifactAddress,
-    ) -> Result<(), ContractError> {
+    /// The only model there is, if there is one only.
+    pub fn lone(&self) -> Option<String> {
+        match &*self.list(0, 2).0 {
+            [lone] => Some(lone.name.clone()),
+            _ => None,
+        }
+    }
+
+    /// Registers a name; says whether it is the first of its artifact.
+    fn claim(&self, registration: Registration) -> Result<bool, ContractError> {
+        let Registration { name, url, address, options, is_idle } = registration;
         let mut models = self.models.lock();
         if models.len() >= MAX_NAMES {
             return Err(ContractError::TooMany);
         }
-        match models.entry(name.to_owned()) {
-            Entry::Occupied(_) => Err(ContractError::AlreadyLoaded(name.to_owned())),
-            Entry::Vacant(entry) => {
-                let address = address.clone();
-                entry.insert(Named { url, address, state: NamedState::Loading });
-                Ok(())
-            }
-        }
+        let Entry::Vacant(entry) = models.entry(name.clone()) else {
+            return Err(ContractError::AlreadyLoaded(name));
+        };
+        let held = self.options.hold(&address, &options);
+        let is_first = held.map_err(|_| ContractError::OtherOptions(address.clone()))?;
+        let n_processes = options.n_processes.map_or(1, std::num::NonZeroUsize::get);
+        let (n_workers, state) =
+            if is_idle { (0, NamedState::Idle) } else { (n_processes, NamedState::Loading) };
+        let workers = Workers { min: n_workers, max: n_workers };
+        entry.insert(Named { url, address, workers, state });
+        Ok(is_first)
     }
 
     /// Loads an artifact and pins it: again if it is let go in between, which takes an unload of
@@ -190,7 +254,9 @@ impl ContractModels {
                 Ok(())
             }
             Err(error) => {
-                models.remove(name);
+                if let Some(named) = models.remove(name) {
+                    self.options.release(&named.address);
+                }
                 Err(error.into())
             }
         }
@@ -201,6 +267,9 @@ impl ContractModels {
         match self.models.lock().get(name) {
             Some(Named { address, state: NamedState::Loaded { replica, .. }, .. }) => {
                 Ok((address.clone(), *replica))
+            }
+            Some(Named { state: NamedState::Idle, .. }) => {
+                Err(ContractError::NoWorker(name.to_owned()))
             }
             _ => Err(ContractError::NotFound(name.to_owned())),
         }
@@ -216,12 +285,11 @@ impl ContractModels {
         }
     }
 
-    /// Gives up the pin of a loaded name.
+    /// Gives up the pin of a name.
     fn release(&self, name: &str) -> Result<ArtifactAddress, ContractError> {
         let mut models = self.models.lock();
-        let model = models.get_mut(name);
-        let loaded = model.filter(|model| model.is_loaded());
-        let model = loaded.ok_or_else(|| ContractError::NotFound(name.to_owned()))?;
+        let model = models.get_mut(name).filter(|model| model.is_listed());
+        let model = model.ok_or_else(|| ContractError::NotFound(name.to_owned()))?;
         model.state = NamedState::Unloading;
         Ok(model.address.clone())
     }
@@ -232,7 +300,11 @@ impl Named {
         matches!(self.state, NamedState::Loaded { .. })
     }
 
+    fn is_listed(&self) -> bool {
+        matches!(self.state, NamedState::Loaded { .. } | NamedState::Idle)
+    }
+
     fn listed(&self, name: &str) -> Option<Listed> {
-        self.is_loaded().then(|| Listed { name: name.to_owned(), url: self.url.clone() })
+        self.is_listed().then(|| Listed { name: name.to_owned(), url: self.url.clone() })
     }
 }

@@ -3,6 +3,7 @@
 mod body;
 mod contract;
 mod error;
+mod head;
 mod health;
 mod invocations;
 mod operator;
@@ -16,14 +17,19 @@ use crate::{
     config::HttpConfig,
     contract::ContractModels,
     metrics::Metrics,
+    runtime::backend::Backend,
     trust,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     guard::fn_guard,
-    http::header::{HeaderValue, WWW_AUTHENTICATE},
+    http::{
+        Method,
+        header::{HeaderValue, WWW_AUTHENTICATE},
+    },
     web,
 };
+use contract::{api, failure};
 use prometheus_client::registry::Registry;
 use shared::{api::error::ErrorKind, token::ClusterToken};
 use std::sync::{
@@ -37,6 +43,8 @@ pub struct Face {
     pub cache: ModelCache,
     pub evictor: Evictor,
     pub contract: ContractModels,
+    /// What runs the models, if not this worker.
+    pub backend: Option<Backend>,
     pub instance: Instance,
     pub metrics: Metrics,
     pub registry: Arc<Registry>,
@@ -57,7 +65,7 @@ pub struct Face {
 /// Adds the routes of one worker to an actix-web application.
 pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
     pages::refuse(face.is_local, app);
-    app.app_data(web::Data::new(face.clone())).route("/ping", web::get().to(health::ping));
+    app.app_data(web::Data::new(face.clone())).route("/ping", web::route().to(health::ping));
     if let Some(token) = face.token.clone() {
         // Before every other route, so that none is forgotten.
         let of_strangers =
@@ -65,20 +73,8 @@ pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
         app.service(of_strangers.default_service(web::to(stranger)));
     }
     app.route("/metrics", web::get().to(health::metrics))
-        .route("/invocations", web::post().to(invocations::by_address))
-        .service(
-            web::resource("/models")
-                .get(contract::list)
-                .post(contract::load)
-                .default_service(web::to(method_not_allowed)),
-        )
-        .service(
-            web::resource("/models/{name}")
-                .get(contract::get)
-                .delete(contract::unload)
-                .default_service(web::to(method_not_allowed)),
-        )
-        .route("/models/{name}/invoke", web::post().to(invocations::by_name))
+        .route("/invocations", web::post().to(invocations::by_address_or_name))
+        .configure(contract_routes)
         .service(
             web::resource("/manifold/v1/models")
                 .get(operator::list)
@@ -95,7 +91,35 @@ pub fn routes(face: &Face, app: &mut web::ServiceConfig) {
                 .put(operator::set_budget)
                 .default_service(web::to(method_not_allowed)),
         )
-        .default_service(web::to(not_found));
+        .route("/{name}/predict", web::route().to(invocations::by_name))
+        .default_service(web::to(async || failure::no_route()));
+}
+
+/// The container contract.
+fn contract_routes(app: &mut web::ServiceConfig) {
+    let no_method = || web::to(async || failure::no_method());
+    app.service(
+        web::resource("/models")
+            .get(contract::list)
+            .post(contract::load)
+            .default_service(no_method()),
+    )
+    .service(
+        web::resource("/models/{name}")
+            .get(contract::get)
+            .put(contract::scale)
+            .delete(contract::unload)
+            .default_service(no_method()),
+    )
+    .route("/models/{name}/invoke", web::route().to(invocations::by_name))
+    .route("/predictions/{name}", web::method(Method::OPTIONS).to(api::describe))
+    .route("/predictions/{name}", web::route().to(invocations::by_name))
+    .service(web::resource("/api-description").get(api::describe).default_service(no_method()))
+    .service(
+        web::resource("/")
+            .route(web::method(Method::OPTIONS).to(api::describe))
+            .default_service(no_method()),
+    );
 }
 
 async fn stranger(request: HttpRequest) -> HttpResponse {
@@ -103,10 +127,6 @@ async fn stranger(request: HttpRequest) -> HttpResponse {
     let mut response = error::response(ErrorKind::Untrusted, &fault.to_string());
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     invocations::saying_whose(response, &request)
-}
-
-async fn not_found() -> HttpResponse {
-    error::response(ErrorKind::ModelNotFound, "no such route; see docs/api.md")
 }
 
 async fn method_not_allowed() -> HttpResponse {

@@ -13,6 +13,7 @@ pub mod contract;
 pub mod actors;
 pub mod lease;
 pub mod busy;
+pub mod meter;
 pub mod compute;
 pub mod artifact;
 pub mod runtime;

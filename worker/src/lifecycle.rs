@@ -5,6 +5,8 @@
 //! one that it does not hold, goes there too (`draining`, which a router takes for a hint). Both are
 //! best effort within a time: whatever fails costs a load, never an answer.
 
+mod backend;
+
 use crate::{
     actors::{
         heartbeat::{Announced, Heartbeat},

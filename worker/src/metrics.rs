@@ -1,12 +1,17 @@
 //! Every metric the worker exports, in one place. See `docs/metrics.md`.
 
 use crate::actors::model_cache::{Reason, Revalidation};
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelValue,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 use shared::metrics::{Histogram, LATENCY_BUCKETS};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 /// Seconds. A tiny model from a near disk takes 10 ms, a large one from far away minutes.
 const LOAD_BUCKETS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 360.0];
@@ -17,6 +22,7 @@ pub struct Metrics {
     pub cache: CacheMetrics,
     pub replica: ReplicaMetrics,
     pub memory: MemoryMetrics,
+    pub handlers: HandlerMetrics,
     /// By the kind of their error.
     pub failed_invocations: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -27,6 +33,7 @@ impl Metrics {
         metrics.cache.register(registry);
         metrics.replica.register(registry);
         metrics.memory.register(registry);
+        metrics.handlers.register(registry);
         let help = "Invocations that were not answered as asked, by kind of error";
         registry.register("failed_invocations", help, metrics.failed_invocations.clone());
         metrics
@@ -138,6 +145,51 @@ impl MemoryMetrics {
     }
 }
 
+/// Different metrics of handlers that are told, over all models. Handlers make up their names, and a
+/// monitor keeps each of them for weeks.
+const MAX_HANDLER_METRICS: usize = 64;
+
+/// The name and unit that a handler gives.
+type OfHandler = [(&'static str, String); 2];
+
+#[derive(Clone, Debug, Default)]
+pub struct HandlerMetrics {
+    pub restarts: Counter,
+    sums: Family<OfHandler, Counter<f64, AtomicU64>>,
+    observations: Family<OfHandler, Counter>,
+    known: Arc<Mutex<HashSet<OfHandler>>>,
+}
+
+impl HandlerMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let help = "Handler processes that ended by themselves and were started again";
+        registry.register("handler_restarts", help, self.restarts.clone());
+        let help = "What handlers measured, added up, by their own name and unit";
+        registry.register("handler_metric_sum", help, self.sums.clone());
+        let help = "How often handlers measured it";
+        registry.register("handler_metric_observations", help, self.observations.clone());
+    }
+
+    /// Notes a number that a handler measured.
+    pub fn observe(&self, name: &str, unit: &str, value: f64) {
+        // A counter goes up.
+        if !value.is_finite() || value < 0.0 {
+            return;
+        }
+        let labels = [("name", name.to_owned()), ("unit", unit.to_owned())];
+        let mut known = self.known.lock();
+        if !known.contains(&labels) {
+            if known.len() >= MAX_HANDLER_METRICS {
+                return;
+            }
+            known.insert(labels.clone());
+        }
+        drop(known);
+        self.sums.get_or_create(&labels).inc_by(value);
+        self.observations.get_or_create(&labels).inc();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +209,24 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn handlers_cannot_make_up_metrics_without_end() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(registry.sub_registry_with_prefix("worker"));
+        for n in 0..2 * MAX_HANDLER_METRICS {
+            metrics.handlers.observe(&format!("name-{n}"), "ms", 1.5);
+            metrics.handlers.observe("name-0", "ms", 1.0);
+        }
+        metrics.handlers.observe("name-0", "ms", -1.0);
+        metrics.handlers.observe("name-0", "ms", f64::NAN);
+
+        let text = shared::metrics::encode_text(&registry);
+        let sums = text.lines().filter(|it| it.starts_with("worker_handler_metric_sum_total{"));
+        assert_eq!(sums.count(), MAX_HANDLER_METRICS);
+        assert!(text.contains("_sum_total{name=\"name-0\",unit=\"ms\"} 129.5"), "{text}");
+        assert!(text.contains("_observations_total{name=\"name-0\",unit=\"ms\"} 129"), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::id::{EndpointName, FleetId, VariantName};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// Every fleet that shall run. One that is not named shall be drained and stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,31 @@ pub struct DesiredFleet {
     pub n_instances: u32,
     /// What the router's allow-list lets through of the model's environment.
     pub environment: BTreeMap<String, String>,
+    /// What a launcher whose instances are containers starts; others do not look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerDefinition>,
+}
+
+/// The container that an endpoint's model names.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ContainerDefinition {
+    pub image: String,
+    /// All of the model's environment. There may be secrets in it.
+    pub environment: BTreeMap<String, String>,
+    /// Seconds that it may take until it answers pings, if somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_timeout_s: Option<u32>,
+}
+
+impl fmt::Debug for ContainerDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.environment.keys().collect();
+        f.debug_struct("ContainerDefinition")
+            .field("image", &self.image)
+            .field("environment", &names)
+            .field("startup_timeout_s", &self.startup_timeout_s)
+            .finish()
+    }
 }
 
 /// Every fleet of which a launcher runs anything, or could not.

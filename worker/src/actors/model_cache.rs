@@ -21,6 +21,7 @@
 mod below;
 mod error;
 mod load;
+mod relief;
 mod published;
 mod resident;
 mod state;
@@ -44,6 +45,7 @@ use published::{Published, Snapshot};
 use ractor::{
     Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent,
 };
+use relief::Way;
 use resident::{Checked, Resident};
 use shared::address::ArtifactAddress;
 use state::{Refreshed, State};
@@ -58,6 +60,10 @@ const MAX_LOADS: usize = 64;
 /// How long a load waits for a leased replica to become idle when nothing else can go. Longer than
 /// most invocations run; short enough that the router still has time to try another instance.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Models outside that are started at the same time. Each imports its libraries on a core of its own, and
+/// one that hangs takes a turn for as long as a load may last.
+const MAX_OUTSIDE_LOADS: usize = 4;
 
 /// Resident models that stores are asked about at the same time. With a store that answers within
 /// 100 ms, 160 a second: 4800 models at the default age.
@@ -114,6 +120,8 @@ pub enum Reason {
     Budget,
     /// The machine or the control group ran short.
     Pressure,
+    /// The backend said that it has no room.
+    Backend,
 }
 
 /// What came of asking a store about a resident model; a label of a metric.
@@ -163,6 +171,11 @@ impl ModelCache {
         let address = address.clone();
         ractor::call!(self.actor, |reply| Message::Acquire { address, on_deleted, reply })
             .unwrap_or(Err(AcquireError::Stopping))
+    }
+
+    /// The replica of an artifact, if it is in memory. Loads nothing, and keeps nothing.
+    pub fn resident(&self, address: &ArtifactAddress) -> Option<Replica> {
+        self.snapshot.load().residents.get(address).map(|it| it.replica.clone())
     }
 
     /// What the snapshot has for an invocation. Asks nobody; tells the actor what few notice first.
@@ -251,6 +264,11 @@ enum Message {
         expected: Footprint,
         reply: ReserveReply,
     },
+    /// A backend has no room for a model: another one shall leave.
+    MakeWay {
+        for_whom: ArtifactAddress,
+        reply: RpcReplyPort<Way>,
+    },
     LoadFinished {
         address: ArtifactAddress,
         outcome: Result<load::Loaded, AcquireError>,
@@ -333,6 +351,7 @@ impl Actor for ModelCacheActor {
                 state.acquire(address, on_deleted, reply);
             }
             Message::Reserve { expected, reply } => state.reserve(expected, reply),
+            Message::MakeWay { for_whom, reply } => state.make_way(&for_whom, reply),
             Message::LoadFinished { address, outcome } => state.load_finished(&address, outcome),
             Message::Leave => state.leave(),
             Message::Unload { address, reply } => state.unload(&address, reply),

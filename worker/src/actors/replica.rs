@@ -12,31 +12,39 @@
 //!
 //! # When it dies
 //!
-//! A model that panics takes its actor with it: what it would do next is unknown. The model cache,
-//! its supervisor, forgets it, and the next invocation loads it anew.
+//! A model that panics takes its actor with it: what it would do next is unknown; so does one that its
+//! backend has lost. The model cache, its supervisor, forgets it, and the next invocation loads it anew.
+
+mod held;
+
+pub use held::Held;
 
 use crate::{
-    busy::BusyTime,
     compute::{Compute, ComputeError, panic_text},
     lease::{Lease, Leases},
     memory::allocator,
-    metrics::ReplicaMetrics,
+    meter::Meter,
     policy::heat::{Heat, Millicores},
-    runtime::{Footprint, Model, ModelInput, ModelOutput, RuntimeError},
+    runtime::{
+        Description, Footprint, Model, ModelInput, ModelOutput, Outside, RuntimeError,
+        backend::BackendError,
+    },
 };
+use held::Seen;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use shared::{address::ArtifactAddress, api::error::ErrorKind};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 
 /// One loaded copy of a target model on this instance. Cheap to clone.
@@ -61,10 +69,10 @@ impl From<ActorId> for ReplicaId {
 pub struct ReplicaParts {
     /// Whose replica it is, for the log.
     pub address: ArtifactAddress,
-    pub model: Arc<dyn Model>,
+    pub model: Held,
     pub leases: Arc<Leases>,
     pub compute: Arc<Compute>,
-    pub metrics: ReplicaMetrics,
+    pub meter: Arc<Meter>,
     /// How many invocations may wait and run at once.
     pub max_queued: usize,
 }
@@ -101,36 +109,37 @@ impl InvokeError {
 /// What the handles of a replica share.
 #[derive(Debug)]
 struct Shared {
+    address: ArtifactAddress,
     leases: Arc<Leases>,
     permits: Arc<Semaphore>,
     max_queued: usize,
-    /// Weak, so that no snapshot of the cache keeps an evicted model in memory.
-    model: Weak<dyn Model>,
-    /// Set when the model panicked: what waits for it must not run any more.
+    model: Seen,
+    /// Set when the model died: what waits for it must not run any more.
     is_dead: AtomicBool,
     /// Whether it leaves after the invocation that it was loaded for, and nobody else has used it.
     is_passing: AtomicBool,
-    busy: BusyTime,
+    meter: Arc<Meter>,
+    since: SystemTime,
     /// For whoever reports it; no invocation asks.
     heat: Mutex<Heat>,
     compute: Arc<Compute>,
-    metrics: ReplicaMetrics,
 }
 
 impl Replica {
     pub async fn spawn(parts: ReplicaParts, supervisor: ActorCell) -> Result<Self, SpawnErr> {
-        let ReplicaParts { address, model, leases, compute, metrics, max_queued } = parts;
+        let ReplicaParts { address, model, leases, compute, meter, max_queued } = parts;
         let shared = Arc::new(Shared {
+            address: address.clone(),
             leases,
             permits: Arc::new(Semaphore::new(max_queued)),
             max_queued,
-            model: Arc::downgrade(&model),
+            model: model.downgrade(),
             is_dead: AtomicBool::new(false),
             is_passing: AtomicBool::new(false),
-            busy: BusyTime::new(),
+            meter,
+            since: SystemTime::now(),
             heat: Mutex::new(Heat::new(Instant::now())),
             compute,
-            metrics,
         });
         // Unnamed: ractor's registry is global, and tests run many workers in one process.
         let arguments = (address, model);
@@ -142,6 +151,11 @@ impl Replica {
         ReplicaId(self.actor.get_id())
     }
 
+    /// Whose replica it is.
+    pub fn address(&self) -> &ArtifactAddress {
+        &self.shared.address
+    }
+
     pub fn leases(&self) -> &Arc<Leases> {
         &self.shared.leases
     }
@@ -151,10 +165,31 @@ impl Replica {
         self.shared.model.upgrade().map_or_else(Footprint::default, |model| model.footprint())
     }
 
+    /// How the model runs; `None` once it is unloaded.
+    pub fn describe(&self) -> Option<Description> {
+        Some(match self.shared.model.upgrade()? {
+            Held::Inside(model) => Description::inside(self.shared.since, model.footprint()),
+            Held::Outside(model) => model.describe(),
+        })
+    }
+
+    /// Has the model run in `min` to `max` processes, if it runs in processes of its own.
+    pub async fn scale(&self, min: usize, max: usize) -> Result<(), InvokeError> {
+        match self.shared.model.upgrade().ok_or(InvokeError::Died)? {
+            Held::Inside(_) => Ok(()),
+            Held::Outside(model) => Ok(model.scale(min, max).await?),
+        }
+    }
+
+    /// Whether its model runs outside of this process, and wants to know a request's head.
+    pub fn is_outside(&self) -> bool {
+        matches!(self.shared.model, Seen::Outside(_))
+    }
+
     /// How much work the model causes.
     pub fn heat(&self) -> Millicores {
         let now = Instant::now();
-        self.shared.heat.lock().observe(self.shared.busy.total(now), now)
+        self.shared.heat.lock().observe(self.shared.meter.busy(now), now)
     }
 
     /// Takes over the heat of the version before.
@@ -195,7 +230,10 @@ impl Replica {
         let max_queued = self.shared.max_queued;
         let permit = Arc::clone(&self.shared.permits).try_acquire_owned();
         let permit = permit.map_err(|_| InvokeError::Overloaded(max_queued))?;
-        let model = self.shared.model.upgrade().ok_or(InvokeError::Died)?;
+        let model = match self.shared.model.upgrade().ok_or(InvokeError::Died)? {
+            Held::Inside(model) => model,
+            Held::Outside(model) => return self.outside(&*model, input, deadline).await,
+        };
         let hold = Hold { model, _lease: lease, _permit: permit };
         let (replica, queued) = (self.clone(), Instant::now());
         let job = move || replica.run(&hold, &input, queued);
@@ -222,27 +260,45 @@ impl Replica {
         if self.shared.is_dead.load(Ordering::Acquire) {
             return Err(InvokeError::Died);
         }
-        let metrics = &self.shared.metrics;
         let started = Instant::now();
-        metrics.queue.0.observe(started - queued);
-        self.shared.busy.begin(started);
+        self.shared.meter.begin(started - queued, started);
         let outcome = catch_unwind(AssertUnwindSafe(|| hold.model.invoke(input)));
-        let ended = Instant::now();
-        self.shared.busy.end(ended);
-        metrics.invoke.0.observe(ended - started);
+        self.shared.meter.end(started, Instant::now());
         match outcome {
             Ok(output) => Ok(output?),
-            Err(payload) => Err(self.die(panic_text(payload.as_ref()))),
+            Err(payload) => {
+                let text = panic_text(payload.as_ref());
+                self.die(text.clone());
+                Err(InvokeError::Panicked(text))
+            }
         }
     }
 
-    fn die(&self, text: String) -> InvokeError {
+    /// Has an invocation run outside. Its lease is held as long as somebody waits for it: whoever evicts
+    /// the model ends what nobody waits for.
+    async fn outside(
+        &self,
+        model: &dyn Outside,
+        input: ModelInput,
+        deadline: Instant,
+    ) -> Result<ModelOutput, InvokeError> {
+        match timeout_at(deadline, model.invoke(input, deadline)).await {
+            Ok(Err(RuntimeError::Unloaded)) => Err(InvokeError::Died),
+            Ok(Err(RuntimeError::Backend(lost @ BackendError::Lost))) => {
+                self.die(lost.to_string());
+                Err(InvokeError::Died)
+            }
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(InvokeError::TimedOut),
+        }
+    }
+
+    fn die(&self, text: String) {
         self.shared.is_dead.store(true, Ordering::Release);
         // From now on the cache loads the model anew for whoever asks.
         self.shared.leases.close();
         // If the actor is gone, another invocation has reported it.
-        let _ = self.actor.cast(Message::Panicked { text: text.clone() });
-        InvokeError::Panicked(text)
+        let _ = self.actor.cast(Message::Died { text });
     }
 }
 
@@ -258,7 +314,7 @@ struct Hold {
 
 #[derive(Debug)]
 enum Message {
-    Panicked { text: String },
+    Died { text: String },
     Unload { reply: RpcReplyPort<()> },
 }
 
@@ -270,7 +326,7 @@ struct ReplicaActor;
 impl Actor for ReplicaActor {
     type Msg = Message;
     type State = State;
-    type Arguments = (ArtifactAddress, Arc<dyn Model>);
+    type Arguments = (ArtifactAddress, Held);
 
     async fn pre_start(
         &self,
@@ -287,7 +343,7 @@ impl Actor for ReplicaActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Panicked { text } => {
+            Message::Died { text } => {
                 return Err(format!("{}: {text}", state.address).into());
             }
             Message::Unload { reply } => state.unload(reply),
@@ -302,19 +358,32 @@ struct State {
     myself: ActorRef<Message>,
     address: ArtifactAddress,
     /// `None` once unloaded.
-    model: Option<Arc<dyn Model>>,
+    model: Option<Held>,
 }
 
 impl State {
     fn unload(&mut self, reply: RpcReplyPort<()>) {
         let model = self.model.take();
         let myself = self.myself.clone();
-        tokio::task::spawn_blocking(move || {
-            drop(model);
-            allocator::purge();
+        tokio::spawn(async move {
+            match model {
+                Some(Held::Inside(model)) => free(model).await,
+                Some(Held::Outside(model)) => model.unload().await,
+                None => {}
+            }
             // Who asked may be gone; the memory is back all the same.
             let _ = reply.send(());
             myself.stop(None);
         });
     }
+}
+
+/// Gives a model's memory back, which takes a while.
+async fn free(model: Arc<dyn Model>) {
+    let freed = tokio::task::spawn_blocking(move || {
+        drop(model);
+        allocator::purge();
+    });
+    // A destructor that panics has freed what it could.
+    let _ = freed.await;
 }

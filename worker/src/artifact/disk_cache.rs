@@ -5,6 +5,7 @@
 //! incoming/{n}/               being unpacked, or being deleted; emptied at each start
 //! artifacts/{digest}/artifact the unpacked files
 //! artifacts/{digest}/record.json  what they are; written last, when all is safely on disk
+//! python/                     what runs handlers; written anew at each start, not counted
 //! ```
 //!
 //! # Invariants
@@ -79,7 +80,7 @@ pub enum OpenError {
 pub struct ArtifactLease {
     path: PathBuf,
     /// Absent for a folder that is not in the cache, and so never leaves.
-    _hold: Option<Arc<Hold>>,
+    hold: Option<Arc<Hold>>,
 }
 
 #[derive(Debug)]
@@ -91,7 +92,12 @@ struct Hold {
 impl ArtifactLease {
     /// A lease on a folder that somebody else keeps.
     pub fn in_place(path: PathBuf) -> Self {
-        Self { path, _hold: None }
+        Self { path, hold: None }
+    }
+
+    /// Whether its files are the cache's, which nobody changes as long as it is held.
+    pub fn is_own(&self) -> bool {
+        self.hold.is_some()
     }
 
     /// The folder with the artifact's files.
@@ -220,10 +226,7 @@ impl DiskCache {
     fn lease(self: &Arc<Self>, state: &mut State, digest: String) -> Option<ArtifactLease> {
         state.lease(&digest)?;
         let path = self.artifact_path(&digest).join(ARTIFACT);
-        Some(ArtifactLease {
-            path,
-            _hold: Some(Arc::new(Hold { cache: Arc::clone(self), digest })),
-        })
+        Some(ArtifactLease { path, hold: Some(Arc::new(Hold { cache: Arc::clone(self), digest })) })
     }
 
     /// Moves a finished folder to its place, where its own bytes are counted instead of

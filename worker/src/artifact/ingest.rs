@@ -9,7 +9,7 @@
 use super::{
     ArtifactSource, ArtifactVersion, FetchError, Located, Otherwise, Standing,
     disk_cache::{ArtifactLease, DiskCache},
-    unpack::{Limits, Packed, Room as _, UnpackError, unpack},
+    unpack::{Layout, Limits, Packed, Room as _, UnpackError, unpack},
 };
 use shared::{address::ArtifactAddress, telemetry::Chain};
 use std::{
@@ -64,6 +64,7 @@ pub struct Ingest {
     source: Arc<dyn ArtifactSource>,
     cache: Arc<DiskCache>,
     limits: Limits,
+    layout: Layout,
     downloads: Arc<Semaphore>,
     is_stopping: Arc<AtomicBool>,
     /// Whether the store has kept somebody waiting in vain, and not answered since.
@@ -83,7 +84,14 @@ impl Ingest {
         let downloads = Arc::new(Semaphore::new(max_downloads));
         let late = Arc::new(Semaphore::new(MAX_LATE));
         let (is_stopping, is_slow) = Default::default();
-        Self { source, cache, limits, downloads, is_stopping, is_slow, late }
+        let layout = Layout::default();
+        Self { source, cache, limits, layout, downloads, is_stopping, is_slow, late }
+    }
+
+    /// Unpacks archives in this way. What is in the cache has to be unpacked so, too.
+    #[must_use]
+    pub fn laid_out(self, layout: Layout) -> Self {
+        Self { layout, ..self }
     }
 
     /// Returns an artifact as a folder on disk: its current version, or what may be given otherwise.
@@ -245,7 +253,7 @@ struct Download {
 
 impl Download {
     fn run(&self) -> Result<ArtifactLease, FetchError> {
-        let Ingest { source, cache, limits, .. } = &self.ingest;
+        let Ingest { source, cache, limits, layout, .. } = &self.ingest;
         let mut incoming = cache.begin().map_err(|error| self.no_space(&error))?;
         // Hardly anything unpacks to less than its packed size: ask before a byte is fetched.
         incoming.cover(self.version.size_bytes).map_err(|error| self.no_space(&error))?;
@@ -254,7 +262,7 @@ impl Download {
         let bytes = Stoppable { bytes: SyncIoBridge::new(bytes), download: self };
         let packed = Packed::new(bytes, self.version.size_bytes);
         let folder = incoming.folder().to_owned();
-        let unpacked = unpack(&packed, &folder, &mut incoming, limits);
+        let unpacked = unpack(&packed, &folder, &mut incoming, limits, *layout);
         let size_bytes = unpacked.map_err(|error| match packed.take_failure() {
             Some(failure) => FetchError::from_reader(&self.address, failure),
             None => self.unpack_failed(&error),

@@ -97,6 +97,16 @@ impl Limits {
     }
 }
 
+/// How an archive's files lie in its folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Without a folder around everything: people pack `model/` instead of what is in it.
+    #[default]
+    Unwrapped,
+    /// As they were packed: to servers that are not ours, a lone folder is a version or a model's name.
+    AsPacked,
+}
+
 /// Room on disk. Asked before each write, so that the budget is never exceeded first.
 pub trait Room {
     /// Makes sure that `total_bytes` may be on disk for this artifact, or says why not.
@@ -136,6 +146,7 @@ pub fn unpack<R: Read>(
     folder: &Path,
     room: &mut dyn Room,
     limits: &Limits,
+    layout: Layout,
 ) -> Result<u64, UnpackError> {
     let (head, stream) = peek(packed)?;
     let mut stream = BufReader::with_capacity(256 << 10, stream);
@@ -153,7 +164,7 @@ pub fn unpack<R: Read>(
             fs::remove_file(&spool).map_err(UnpackError::Disk)?;
         }
     }
-    intake.settle(&folder.join(ARTIFACT))
+    intake.settle(&folder.join(ARTIFACT), layout)
 }
 
 /// Unpacks the tar that a compressed stream must hold.

@@ -70,6 +70,40 @@ fn what_finds_routers_must_make_sense() {
 }
 
 #[test]
+fn a_backend_is_a_bare_http_url_with_a_port() {
+    let parse = |url: &str| {
+        let parsed = Config::try_parse_from(["manifold-worker", "--backend", url]);
+        parsed.map(|it| it.backend.backend.expect("it was given").to_string())
+    };
+    assert_eq!(parse("http://127.0.0.1:8081").unwrap(), "http://127.0.0.1:8081");
+    assert_eq!(parse("http://model.local:8081/").unwrap(), "http://model.local:8081");
+    for url in [
+        "https://a:1",
+        "http://a",
+        "http://a:0",
+        "http://a:1/models",
+        "http://a:1?x=1",
+        "http://u@a:1",
+        "a:1",
+        "",
+    ] {
+        let error = parse(url).unwrap_err().to_string();
+        assert!(error.contains("is not `http://host:port`"), "{url}: {error}");
+    }
+}
+
+#[test]
+fn folders_of_a_backend_are_absolute_and_its_time_to_start_is_bounded() {
+    let of = |flags: &[&str]| config(&[&["--backend", "http://a:1"], flags].concat());
+    assert_eq!(of(&[]).unwrap().backend.backend_models, PathBuf::from("/opt/ml/models"));
+    let error = of(&["--backend-sees", "models"]).unwrap_err().to_string();
+    assert_eq!(error, "--backend-sees `models` is no absolute path");
+    assert!(of(&["--backend-models", "models"]).is_err());
+    let late = ["manifold-worker", "--backend-startup-timeout-s", "3601"];
+    assert!(Config::try_parse_from(late).is_err());
+}
+
+#[test]
 fn two_addresses_are_refused() {
     let both = ["--bind", "127.0.0.1:1", "--sagemaker-bind-to-port", "2"];
     assert!(matches!(config(&both), Err(InvalidConfig::TwoAddresses)));

@@ -3,6 +3,7 @@
 use crate::{
     actors::{model_cache::AcquireError, replica::InvokeError},
     contract::ContractError,
+    runtime::RuntimeError,
 };
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 use shared::api::{
@@ -55,20 +56,37 @@ impl HttpError {
 
 impl ResponseError for HttpError {
     fn error_response(&self) -> HttpResponse {
-        let mut response = response(self.kind(), &self.to_string());
-        match self {
-            Self::TooLarge(_) => *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE,
-            Self::SlowBody => *response.status_mut() = StatusCode::REQUEST_TIMEOUT,
-            _ => {}
-        }
-        response
+        answer(status_of(self), self.kind().as_str(), &self.to_string())
     }
+}
+
+/// The status of an error: its kind's, but for what HTTP or a handler says more exactly.
+pub(super) fn status_of(error: &HttpError) -> StatusCode {
+    match error {
+        HttpError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        HttpError::SlowBody => StatusCode::REQUEST_TIMEOUT,
+        // What a handler wants its client to be told.
+        HttpError::Invoke(InvokeError::Runtime(RuntimeError::Handler { status, .. })) => {
+            own_status(*status)
+        }
+        error => kind_status(error.kind()),
+    }
+}
+
+/// A handler's status, if HTTP has it and it is one of an error.
+fn own_status(status: u16) -> StatusCode {
+    let status = StatusCode::from_u16(status).ok();
+    let is_error = |it: &StatusCode| it.is_client_error() || it.is_server_error();
+    status.filter(is_error).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// Builds the answer that every error of the worker has.
 pub(super) fn response(kind: ErrorKind, message: &str) -> HttpResponse {
-    let status = StatusCode::from_u16(kind.status()).expect("every kind has a valid status");
-    answer(status, kind.as_str(), message)
+    answer(kind_status(kind), kind.as_str(), message)
+}
+
+fn kind_status(kind: ErrorKind) -> StatusCode {
+    StatusCode::from_u16(kind.status()).expect("every kind has a valid status")
 }
 
 /// Nothing that a router does leads here, so it is no [`ErrorKind`].

@@ -2,7 +2,7 @@
 //!
 //! Step 6 of an invocation: parse, acquire a replica, invoke it, answer.
 
-use super::{Face, error::HttpError};
+use super::{Face, contract::failure::Failure, error::HttpError, head};
 use crate::{
     actors::{
         model_cache::{Acquired, ModelCache},
@@ -37,14 +37,34 @@ use std::{
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-/// A replica may die of another invocation while this one waits; the second try gets a new one.
+/// A replica may die of another invocation while this one waits; the second try gets a new one. Once is
+/// also how often others leave for one that runs.
 const MAX_TRIES: usize = 2;
 
 /// The longest that a caller may give an invocation: SageMaker's longest asynchronous one.
 const LONGEST: Duration = Duration::from_hours(1);
 
+/// `POST /invocations`: by its artifact's address, as routers have it; else by name, as clients of a
+/// container have it, who need not say it if there is one model only.
+pub(super) async fn by_address_or_name(
+    request: HttpRequest,
+    body: web::Payload,
+    face: web::Data<Face>,
+) -> HttpResponse {
+    let named = || model_name(request.query_string()).or_else(|| face.contract.lone());
+    let name = (!request.headers().contains_key(ARTIFACT)).then(named).flatten();
+    let Some(name) = name else { return by_address(request, body, face).await };
+    let answered = by_name(request, web::Path::from(name), body, face).await;
+    answered.unwrap_or_else(|error| error.error_response())
+}
+
+fn model_name(query: &str) -> Option<String> {
+    let query = web::Query::<Vec<(String, String)>>::from_query(query).ok()?.into_inner();
+    query.into_iter().rev().find(|(name, _)| name == "model_name").map(|(_, value)| value)
+}
+
 /// Runs a model named by its artifact's address, loading it first if need be.
-pub(super) async fn by_address(
+async fn by_address(
     request: HttpRequest,
     body: web::Payload,
     face: web::Data<Face>,
@@ -92,16 +112,16 @@ pub(super) async fn by_name(
     name: web::Path<String>,
     body: web::Payload,
     face: web::Data<Face>,
-) -> Result<HttpResponse, HttpError> {
-    noted(&face, &request, async {
+) -> Result<HttpResponse, Failure> {
+    let answered = noted(&face, &request, async {
         let _in_flight = accept(&face)?;
         let deadline = deadline(&request, &face)?;
         let body = face.bodies.read(&request, body, deadline).await?;
         let input = input(&request, body)?;
         let acquire = async || Ok(face.contract.acquire(&name).await?);
         invoke(&face, &request, input, deadline, acquire).await
-    })
-    .await
+    });
+    Ok(answered.await?)
 }
 
 /// Counts and logs an invocation that fails; one that is answered is counted on its way.
@@ -131,18 +151,32 @@ async fn invoke(
     deadline: Instant,
     acquire: impl AsyncFn() -> Result<Acquired, HttpError>,
 ) -> Result<HttpResponse, HttpError> {
-    for _ in 0..MAX_TRIES {
+    for n_tried in 1..=MAX_TRIES {
         let acquired = timeout_at(deadline, acquire()).await;
         let acquired = acquired.unwrap_or(Err(HttpError::StillLoading));
         count(face, &acquired);
         let Acquired { replica, lease, waited } = acquired?;
-        match replica.invoke(lease, input.clone(), deadline).await {
+        let mut input = input.clone();
+        if replica.is_outside() {
+            input.head = Some(Box::new(head::of_request(request)));
+        }
+        match replica.invoke(lease, input, deadline).await {
             // It surely never began, and the model is loaded anew for who asks now.
             Err(InvokeError::Died) => {}
+            // Its backend wants others unloaded before it is tried again.
+            Err(InvokeError::Runtime(error))
+                if error.wants_room()
+                    && n_tried < MAX_TRIES
+                    && makes_way(face, replica.address(), deadline).await => {}
             outcome => return Ok(answer(request, outcome?, waited)),
         }
     }
     Err(InvokeError::Died.into())
+}
+
+/// Whether another model has left in time.
+async fn makes_way(face: &Face, address: &ArtifactAddress, deadline: Instant) -> bool {
+    timeout_at(deadline, face.cache.make_way(address)).await.unwrap_or(false)
 }
 
 fn input(request: &HttpRequest, body: web::Bytes) -> Result<ModelInput, HttpError> {
@@ -150,6 +184,7 @@ fn input(request: &HttpRequest, body: web::Bytes) -> Result<ModelInput, HttpErro
         content_type: header(request, CONTENT_TYPE.as_str())?.map(str::to_owned),
         accept: header(request, ACCEPT.as_str())?.map(str::to_owned),
         body,
+        head: None,
     })
 }
 
@@ -157,7 +192,12 @@ fn answer(request: &HttpRequest, output: ModelOutput, waited: Option<Duration>) 
     let id = header(request, INVOCATION_ID).ok().flatten().unwrap_or_default();
     debug!(invocation_id = id, is_hit = waited.is_none(), "invoked");
     let mut response = HttpResponse::Ok();
-    response.insert_header((CONTENT_TYPE, &*output.content_type));
+    if let Some(said) = &output.head {
+        head::begin(&mut response, said);
+    }
+    if let Some(content_type) = &output.content_type {
+        response.insert_header((CONTENT_TYPE, &**content_type));
+    }
     response.insert_header((CACHE, if waited.is_some() { "miss" } else { "hit" }));
     if let Some(waited) = waited {
         response.insert_header((LOAD_MS, waited.as_millis().to_string()));

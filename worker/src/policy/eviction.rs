@@ -45,6 +45,13 @@ pub fn victims<K>(
     Some(victims)
 }
 
+/// Returns the idle replica that has not been used for the longest time, if one is idle: what goes when
+/// nobody knows how much must.
+pub fn longest_unused<K>(candidates: Vec<Candidate<K>>) -> Option<K> {
+    let idle = candidates.into_iter().filter(|it| it.n_leases == 0);
+    idle.min_by_key(|it| it.last_used).map(|it| it.key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +95,14 @@ mod tests {
     #[test]
     fn the_longest_unused_idle_replica_goes_first() {
         check(&[("old", 10, 0), ("new", 10, 0)], 15, Some(&["old"]));
+    }
+
+    #[test]
+    fn where_sizes_are_unknown_the_longest_unused_idle_replica_goes() {
+        let nothing = Footprint::default();
+        let replicas = [("leased", nothing, 1), ("old", nothing, 0), ("new", nothing, 0)];
+        assert_eq!(longest_unused(candidates(&replicas)), Some("old"));
+        assert_eq!(longest_unused(candidates(&replicas[..1])), None);
     }
 
     #[test]

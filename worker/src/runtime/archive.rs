@@ -1,11 +1,13 @@
 //! What lies in an unpacked archive, and which runtime that decides.
 //!
-//! `manifold.toml` decides if there is one; else what lies there: one TorchScript file and nothing
-//! that asks for another runtime.
+//! Who loads a model by name may name its handler. Else `manifold.toml` decides if there is one; then a handler that is named, in the archive or for the whole
+//! worker; else what lies there: an inference script, or one TorchScript file.
 
 use super::{
     RuntimeError,
+    handler::{self, HandlerConfig},
     manifest::{Manifest, RuntimeName},
+    mxnet::Checkpoint,
 };
 use crate::artifact::unpack::{Limits, contents_bytes};
 use std::{
@@ -23,6 +25,8 @@ pub(super) enum Found {
     /// What precedes its answers, if anything.
     Echo(Option<PathBuf>),
     TorchScript(Box<TorchScript>),
+    Handler(Box<handler::Found>),
+    Mxnet(Box<Checkpoint>),
 }
 
 /// A TorchScript model on disk.
@@ -50,20 +54,60 @@ impl TorchScript {
 }
 
 /// Decides who serves the folder `artifact`.
-pub(super) fn inspect(artifact: &Path) -> Result<Found, RuntimeError> {
+pub(super) fn inspect(artifact: &Path, handlers: &HandlerConfig) -> Result<Found, RuntimeError> {
     let manifest = Manifest::read(artifact)?;
-    if let Some(echo) = manifest.as_ref().filter(|it| it.runtime == RuntimeName::Echo) {
-        let file = echo.file.as_deref().map(|name| existing_file(artifact, name));
-        return Ok(Found::Echo(file.transpose()?));
+    if handlers.wanted.handler.is_some() {
+        return python(artifact, &manifest.unwrap_or_default(), handlers);
     }
-    let names = root_names(artifact)?;
-    if manifest.is_none() {
-        refuse_others(artifact, &names)?;
+    match manifest.as_ref().map(|it| it.runtime) {
+        Some(RuntimeName::Echo) => echo(artifact, &manifest.unwrap_or_default()),
+        Some(RuntimeName::Python) => python(artifact, &manifest.unwrap_or_default(), handlers),
+        Some(RuntimeName::Mxnet) => mxnet(artifact, &root_names(artifact)?, manifest),
+        Some(RuntimeName::TorchScript) => torchscript(artifact, &root_names(artifact)?, manifest),
+        None => {
+            if let Some(found) = handler::Found::look(artifact, handlers)? {
+                return Ok(Found::Handler(Box::new(found)));
+            }
+            let names = root_names(artifact)?;
+            if Checkpoint::is_there(&names) {
+                return mxnet(artifact, &names, None);
+            }
+            torchscript(artifact, &names, None)
+        }
     }
+}
+
+fn python(
+    artifact: &Path,
+    manifest: &Manifest,
+    handlers: &HandlerConfig,
+) -> Result<Found, RuntimeError> {
+    let found = handler::Found::named(artifact, &manifest.handler, handlers)?;
+    Ok(Found::Handler(Box::new(found)))
+}
+
+fn mxnet(
+    artifact: &Path,
+    names: &[String],
+    manifest: Option<Manifest>,
+) -> Result<Found, RuntimeError> {
+    Ok(Found::Mxnet(Box::new(Checkpoint::find(artifact, names, manifest)?)))
+}
+
+fn echo(artifact: &Path, manifest: &Manifest) -> Result<Found, RuntimeError> {
+    let file = manifest.file.as_deref().map(|name| existing_file(artifact, name));
+    Ok(Found::Echo(file.transpose()?))
+}
+
+fn torchscript(
+    artifact: &Path,
+    names: &[String],
+    manifest: Option<Manifest>,
+) -> Result<Found, RuntimeError> {
     let manifest = manifest.unwrap_or_default();
     let file = match &manifest.file {
         Some(name) => name.clone(),
-        None => lone_torchscript(&names)?,
+        None => lone_torchscript(names)?,
     };
     let file = existing_file(artifact, &file)?;
     let contents_bytes = module_bytes(&file)?;
@@ -107,21 +151,6 @@ fn root_names(artifact: &Path) -> Result<Vec<String>, RuntimeError> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-/// Names the kinds of archive that are recognized, but not served.
-fn refuse_others(artifact: &Path, names: &[String]) -> Result<(), RuntimeError> {
-    let found = if artifact.join("MAR-INF/MANIFEST.json").is_file() {
-        Some("`MAR-INF/MANIFEST.json`, a handler archive of Multi Model Server or TorchServe")
-    } else if artifact.join("code/inference.py").is_file() {
-        Some("`code/inference.py`, a Python handler")
-    } else if names.iter().any(|it| it.ends_with("-symbol.json")) {
-        Some("`*-symbol.json`, an MXNet checkpoint")
-    } else {
-        None
-    };
-    let refuse = |what| Err(bad(format!("found {what}, which is not served yet")));
-    found.map_or(Ok(()), refuse)
 }
 
 fn lone_torchscript(names: &[String]) -> Result<String, RuntimeError> {
@@ -196,7 +225,8 @@ mod tests {
     #[track_caller]
     fn file_of(files: &[(&str, &str)]) -> String {
         let folder = archive(files);
-        let Found::TorchScript(found) = inspect(folder.path()).expect("it is a model") else {
+        let found = inspect(folder.path(), &HandlerConfig::for_tests()).expect("it is a model");
+        let Found::TorchScript(found) = found else {
             panic!("expected TorchScript");
         };
         let root = folder.path().canonicalize().expect("the folder exists");
@@ -213,16 +243,16 @@ mod tests {
         let silent = ("manifold.toml", "");
         assert_eq!(file_of(&[silent, ("a.pt", "x"), ("code/inference.py", "")]), "a.pt");
         let echo = archive(&[("manifold.toml", "[model]\nruntime = 'echo'")]);
-        assert!(matches!(inspect(echo.path()), Ok(Found::Echo(None))));
+        assert!(matches!(inspect(echo.path(), &HandlerConfig::for_tests()), Ok(Found::Echo(None))));
         let named = ("manifold.toml", "[model]\nruntime = 'echo'\nfile = 'a.txt'");
-        let found = inspect(archive(&[named, ("a.txt", "x")]).path()).unwrap();
+        let found =
+            inspect(archive(&[named, ("a.txt", "x")]).path(), &HandlerConfig::for_tests()).unwrap();
         assert!(matches!(found, Found::Echo(Some(_))));
-        assert!(inspect(archive(&[named]).path()).is_err());
+        assert!(inspect(archive(&[named]).path(), &HandlerConfig::for_tests()).is_err());
     }
 
     #[test]
     fn refusals_say_what_was_found_and_what_is_expected() {
-        let handler = ("code/inference.py", "");
         for (files, expected) in [
             (
                 &[][..],
@@ -230,17 +260,16 @@ mod tests {
             ),
             (&[("wrapped/model.pt", "x")], "found `wrapped/`"),
             (&[("a.pt", "x"), ("b.pth", "x")], "found 2 TorchScript files (`a.pt`, `b.pth`)"),
-            (
-                &[("a.pt", "x"), handler],
-                "`code/inference.py`, a Python handler, which is not served yet",
-            ),
-            (&[("MAR-INF/MANIFEST.json", "{}")], "a handler archive of Multi Model Server"),
-            (&[("m-symbol.json", "{}"), ("m-0000.params", "x")], "an MXNet checkpoint"),
+            (&[("MAR-INF/MANIFEST.json", "{}")], "names no handler"),
+            (&[("MAR-INF/MANIFEST.json", "{")], "`MAR-INF/MANIFEST.json` cannot be read"),
+            (&[("m-symbol.json", "{}")], "there is no `m-0000.params` beside `m-symbol.json`"),
             (&[("manifold.toml", "[model]\nfile = 'no.pt'")], "there is no file `no.pt`"),
             (&[("manifold.toml", "x = 1")], "unknown field `x`"),
         ] {
             let folder = archive(files);
-            let why = inspect(folder.path()).expect_err("it is no model").to_string();
+            let why = inspect(folder.path(), &HandlerConfig::for_tests())
+                .expect_err("it is no model")
+                .to_string();
             assert!(why.contains(expected), "{why}");
         }
     }
@@ -251,7 +280,7 @@ mod tests {
         let folder = archive(&[("manifold.toml", "[model]\nfile = 'link.pt'")]);
         let target = outside.path().join("secret.pt");
         std::os::unix::fs::symlink(target, folder.path().join("link.pt")).unwrap();
-        let why = inspect(folder.path()).unwrap_err().to_string();
+        let why = inspect(folder.path(), &HandlerConfig::for_tests()).unwrap_err().to_string();
         assert!(why.contains("there is no file `link.pt`"), "{why}");
     }
 
@@ -275,7 +304,8 @@ mod tests {
         let folder = archive(&[("model.pt", &zeros)]);
         let packed_bytes = fs::metadata(folder.path().join("model.pt")).unwrap().len();
         assert!(packed_bytes < 100_000, "{packed_bytes}");
-        let Ok(Found::TorchScript(found)) = inspect(folder.path()) else {
+        let found = inspect(folder.path(), &HandlerConfig::for_tests());
+        let Ok(Found::TorchScript(found)) = found else {
             panic!("expected TorchScript");
         };
         assert_eq!(found.contents_bytes, 5 << 20);
@@ -292,7 +322,7 @@ mod tests {
             (b"PK\x03\x04 half a zip", "truncated"),
         ] {
             fs::write(folder.path().join("model.pt"), content).unwrap();
-            let why = inspect(folder.path()).unwrap_err().to_string();
+            let why = inspect(folder.path(), &HandlerConfig::for_tests()).unwrap_err().to_string();
             let expected = format!("`model.pt` is not a TorchScript module: it is {what}");
             assert!(why.contains(&expected), "{why}");
         }

@@ -56,7 +56,7 @@ impl Model for Echo {
         } else {
             [&*self.prefix, &*input.body].concat().into()
         };
-        Ok(ModelOutput { content_type, body })
+        Ok(ModelOutput::new(content_type, body))
     }
 }
 
@@ -72,9 +72,9 @@ mod tests {
         ] {
             let body = Bytes::from_static(b"\x00\xff body");
             let content_type = given.map(str::to_owned);
-            let input = ModelInput { content_type, accept: None, body: body.clone() };
+            let input = ModelInput { content_type, body: body.clone(), ..ModelInput::default() };
             let output = Echo::default().invoke(&input).unwrap();
-            assert_eq!(output, ModelOutput { content_type: echoed.into(), body });
+            assert_eq!(output, ModelOutput::new(echoed, body));
         }
     }
 

@@ -13,6 +13,7 @@ use std::{
     fs::{self, File},
     io::{ErrorKind, Read},
     path::Path,
+    time::Duration,
 };
 
 pub(crate) const FILE_NAME: &str = "manifold.toml";
@@ -25,6 +26,7 @@ pub(crate) struct Manifest {
     /// Relative to the archive's root, and surely inside.
     pub(crate) file: Option<String>,
     pub(crate) runtime: RuntimeName,
+    pub(crate) handler: HandlerSection,
     /// What the first load reserves at least.
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) input: Input,
@@ -36,7 +38,19 @@ pub(crate) struct Manifest {
 pub(crate) enum RuntimeName {
     #[default]
     TorchScript,
+    Python,
+    Mxnet,
     Echo,
+}
+
+/// What it says of a handler; the worker's configuration fills what is absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HandlerSection {
+    /// `[path/]module[.py][:function]`.
+    pub(crate) name: Option<String>,
+    pub(crate) n_processes: Option<usize>,
+    pub(crate) batch_size: Option<usize>,
+    pub(crate) max_batch_delay: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

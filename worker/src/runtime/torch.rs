@@ -1,10 +1,11 @@
-//! TorchScript models, by LibTorch. Only this file and those below it name `tch`.
+//! TorchScript modules and MXNet networks, by LibTorch. Only this file and those below it name `tch`.
 //!
 //! `tch` has two of almost everything: `f_…` functions return errors, the others panic. Only the
 //! `f_…` ones and those that return `Result` are used here.
 
 mod convert;
 mod message;
+mod mxnet;
 
 use super::{
     Footprint, Model, ModelInput, ModelOutput, RuntimeError,
@@ -12,26 +13,40 @@ use super::{
     classes::Classes,
     codec::{self, Answer, Format},
     image,
-    manifest::{Input, Output, TensorInput},
+    manifest::{Input, Manifest, Output, TensorInput},
+    mxnet::Checkpoint,
     tensor::{TensorData, n_elements},
 };
 use crate::memory::allocator::{Measured, measure};
-use std::sync::{
-    Once,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use mxnet::Network;
+use std::{
+    path::Path,
+    sync::{
+        Once,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
 };
-use tch::{CModule, Device, IValue};
+use tch::{CModule, Device, IValue, Tensor};
 
 /// Forwards until a graph runs at steady speed: one is profiled, the next compiles what was learnt.
 const N_WARM_UP: u32 = 2;
 
-/// A TorchScript module in memory. Its invocations may overlap.
+/// A model in memory. Its invocations may overlap.
 #[derive(Debug)]
 pub(super) struct TorchModel {
-    module: CModule,
+    net: Net,
     input: Input,
+    /// What takes pictures and tensors takes the latter so.
+    tensor_input: Option<TensorInput>,
     output: Postprocess,
     cost: Cost,
+}
+
+/// What computes.
+#[derive(Debug)]
+enum Net {
+    Script(CModule),
+    Mxnet(Network),
 }
 
 /// What happens to what the module returns.
@@ -61,30 +76,38 @@ pub fn prepare_thread() {
 impl TorchModel {
     /// Loads a module and runs it on an empty input, if the manifest says what that is.
     pub(super) fn load(found: &TorchScript) -> Result<Self, RuntimeError> {
-        let (model, measured) = measure(|| Self::open(found));
+        Self::measured(|| {
+            let net = Net::Script(open_module(found)?);
+            Self::new(net, &found.manifest, &found.artifact)
+        })
+    }
+
+    /// Loads a checkpoint and runs it likewise.
+    pub(super) fn load_checkpoint(found: &Checkpoint) -> Result<Self, RuntimeError> {
+        Self::measured(|| {
+            let network = Network::new(&found.graph()?, &found.arrays()?, &found.input_name)?;
+            let model = Self::new(Net::Mxnet(network), &found.manifest, &found.artifact)?;
+            Ok(Self { tensor_input: Some(found.tensor_input.clone()), ..model })
+        })
+    }
+
+    fn measured(open: impl FnOnce() -> Result<Self, RuntimeError>) -> Result<Self, RuntimeError> {
+        let (model, measured) = measure(open);
         let model = model?;
         model.cost.resident_bytes.store(measured.retained_bytes, Ordering::Relaxed);
         model.warm_up()?;
         Ok(model)
     }
 
-    fn open(found: &TorchScript) -> Result<Self, RuntimeError> {
-        let manifest = &found.manifest;
-        let name = found.file.file_name().unwrap_or_default().to_string_lossy();
-        let bad = |error| {
-            let why = message::clean(&error);
-            RuntimeError::BadArtifact(format!("`{name}` is not a TorchScript module: {why}"))
-        };
-        let mut module = CModule::load_on_device(&found.file, Device::Cpu).map_err(bad)?;
-        module.f_set_eval().map_err(bad)?;
-        check_forward(&module, &name)?;
+    fn new(net: Net, manifest: &Manifest, artifact: &Path) -> Result<Self, RuntimeError> {
         let output = match &manifest.output {
             Output::Tensor => Postprocess::Tensor,
             Output::Classification(settings) => {
-                Postprocess::Classification(Classes::open(&found.artifact, settings)?)
+                Postprocess::Classification(Classes::open(artifact, settings)?)
             }
         };
-        Ok(Self { module, input: manifest.input.clone(), output, cost: Cost::default() })
+        let (input, cost) = (manifest.input.clone(), Cost::default());
+        Ok(Self { net, input, tensor_input: None, output, cost })
     }
 
     /// Forwards until the speed is steady, so that no client waits for a compiler; and so that a
@@ -109,11 +132,12 @@ impl TorchModel {
 
     fn read(&self, input: &ModelInput) -> Result<TensorData, RuntimeError> {
         let content_type = input.content_type.as_deref();
-        match &self.input {
-            Input::Tensor(expected) => {
-                codec::decode(codec::input_format(content_type)?, &input.body, expected)
-            }
-            Input::Image(picture) => {
+        let tensor =
+            |expected| codec::decode(codec::input_format(content_type)?, &input.body, expected);
+        match (&self.input, &self.tensor_input) {
+            (Input::Tensor(expected), _) => tensor(expected),
+            (Input::Image(_), Some(expected)) if is_tensor(content_type) => tensor(expected),
+            (Input::Image(picture), _) => {
                 image::check_content_type(content_type)?;
                 image::prepare(&input.body, picture)
             }
@@ -124,14 +148,10 @@ impl TorchModel {
         let tensor = convert::to_tensor(&input)?;
         // The copy is enough; what came may be large.
         drop(input);
-        let kept = tensor.shallow_clone();
-        let output = tch::no_grad(|| self.module.forward_is(&[IValue::Tensor(tensor)]));
-        let output = output.map_err(|error| {
-            // `tch` forgets the arguments of a call that throws: they would leak whole.
-            convert::empty(kept);
-            message::of_forward(&error)
-        });
-        convert::to_answer(output?)
+        match &self.net {
+            Net::Script(module) => forward_module(module, tensor),
+            Net::Mxnet(network) => tch::no_grad(|| network.forward(&tensor)),
+        }
     }
 }
 
@@ -152,7 +172,7 @@ impl Model for TorchModel {
         // workspace never shrinks again.
         let body = body?;
         self.cost.note(measured, body.capacity() as u64);
-        Ok(ModelOutput { content_type: format.content_type().into(), body: body.into() })
+        Ok(ModelOutput::new(format.content_type(), body.into()))
     }
 }
 
@@ -193,6 +213,34 @@ impl Cost {
             self.resident_bytes.fetch_add(kept, Ordering::Relaxed);
         }
     }
+}
+
+fn open_module(found: &TorchScript) -> Result<CModule, RuntimeError> {
+    let name = found.file.file_name().unwrap_or_default().to_string_lossy();
+    let bad = |error| {
+        let why = message::clean(&error);
+        RuntimeError::BadArtifact(format!("`{name}` is not a TorchScript module: {why}"))
+    };
+    let mut module = CModule::load_on_device(&found.file, Device::Cpu).map_err(bad)?;
+    module.f_set_eval().map_err(bad)?;
+    check_forward(&module, &name)?;
+    Ok(module)
+}
+
+fn forward_module(module: &CModule, input: Tensor) -> Result<Answer, RuntimeError> {
+    let kept = input.shallow_clone();
+    let output = tch::no_grad(|| module.forward_is(&[IValue::Tensor(input)]));
+    let output = output.map_err(|error| {
+        // `tch` forgets the arguments of a call that throws: they would leak whole.
+        convert::empty(kept);
+        message::of_forward(&error)
+    });
+    convert::to_answer(output?)
+}
+
+/// Whether a body says that it is a tensor.
+fn is_tensor(content_type: Option<&str>) -> bool {
+    content_type.is_some() && codec::input_format(content_type).is_ok()
 }
 
 /// Calls `forward` without arguments: the refusal tells a missing method from a missing argument.

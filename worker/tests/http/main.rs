@@ -8,5 +8,7 @@
 
 mod worker;
 mod contract;
+mod mended;
+mod mms;
 mod operator;
 mod pages;

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The worker shares the test's cores: asked without a pause it gets to nothing else.
 const POLL: Duration = Duration::from_millis(20);
 
-async fn until<F: AsyncFnMut() -> bool>(mut condition: F) {
+pub(crate) async fn until<F: AsyncFnMut() -> bool>(mut condition: F) {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
         assert!(Instant::now() < deadline, "still not so after {PATIENCE:?}");

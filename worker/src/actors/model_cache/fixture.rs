@@ -8,13 +8,17 @@ use crate::{
         ingest::Ingest, unpack::Limits,
     },
     compute::ComputeLimits,
-    runtime::{Footprint, Model, ModelInput, ModelOutput, RuntimeError},
+    runtime::{
+        Artifact, Description, Footprint, Model, ModelInput, ModelOutput, Outside, Place, Prospect,
+        RuntimeError,
+    },
 };
 use shared::api::error::ErrorKind;
 use std::{
     fs, future,
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::SystemTime,
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, time::Instant};
@@ -25,11 +29,39 @@ const COMPUTE: ComputeLimits =
     ComputeLimits { n_slots: 2, n_queued_invocations: 8, n_queued_loads: 8 };
 
 /// Loads folders that say in a file `script` what shall happen: a size in bytes, `bad`, `panic`
-/// (at the load), `cursed` (a panic at each invocation), or `slow`.
+/// (at the load), `cursed` (a panic at each invocation), `slow`, or `outside` (two MiB are expected, none
+/// are taken).
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     n_estimates: AtomicUsize,
     n_loads: AtomicUsize,
+    /// Whether models outside are kept from starting.
+    holds_starts: watch::Sender<bool>,
+}
+
+/// A model outside that answers nothing.
+#[derive(Debug)]
+struct ScriptedOutside;
+
+#[async_trait::async_trait]
+impl Outside for ScriptedOutside {
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
+
+    async fn invoke(&self, _: ModelInput, _: Instant) -> Result<ModelOutput, RuntimeError> {
+        future::pending().await
+    }
+
+    async fn unload(&self) {}
+
+    fn describe(&self) -> Description {
+        Description::inside(SystemTime::now(), self.footprint())
+    }
+
+    async fn scale(&self, _: usize, _: usize) -> Result<(), RuntimeError> {
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -45,13 +77,18 @@ impl Scripted {
     }
 }
 
+#[async_trait::async_trait]
 impl Runtime for Scripted {
-    fn estimate(&self, artifact: &Path) -> Result<u64, RuntimeError> {
+    fn inspect(&self, _: &ArtifactAddress, artifact: &Path) -> Result<Prospect, RuntimeError> {
         self.n_estimates.fetch_add(1, Ordering::SeqCst);
-        Ok(Self::script(artifact).parse().unwrap_or(0))
+        let script = Self::script(artifact);
+        if script == "outside" {
+            return Ok(Prospect { needed_bytes: 2 * MIB, place: Place::Outside });
+        }
+        Ok(Prospect { needed_bytes: script.parse().unwrap_or(0), place: Place::Slots })
     }
 
-    fn load(&self, artifact: &Path) -> Result<Arc<dyn Model>, RuntimeError> {
+    fn load(&self, _: &ArtifactAddress, artifact: &Path) -> Result<Arc<dyn Model>, RuntimeError> {
         self.n_loads.fetch_add(1, Ordering::SeqCst);
         let script = Self::script(artifact);
         match script.as_str() {
@@ -63,6 +100,12 @@ impl Runtime for Scripted {
         let takes = Duration::from_millis(if script == "slow" { 20 } else { 0 });
         Ok(Arc::new(ScriptedModel { size_bytes, is_cursed: script == "cursed", takes }))
     }
+
+    async fn start(&self, _: Artifact) -> Result<Arc<dyn Outside>, RuntimeError> {
+        self.n_loads.fetch_add(1, Ordering::SeqCst);
+        released(&self.holds_starts).await;
+        Ok(Arc::new(ScriptedOutside))
+    }
 }
 
 impl Model for ScriptedModel {
@@ -73,7 +116,7 @@ impl Model for ScriptedModel {
     fn invoke(&self, input: &ModelInput) -> Result<ModelOutput, RuntimeError> {
         assert!(!self.is_cursed, "scripted panic of an invocation");
         std::thread::sleep(self.takes);
-        Ok(ModelOutput { content_type: "text/plain".into(), body: input.body.clone() })
+        Ok(ModelOutput::new("text/plain", input.body.clone()))
     }
 }
 
@@ -196,6 +239,11 @@ impl Fixture {
     /// Lets the store answer no more, or again.
     pub(crate) fn silence_store(&self, is_silent: bool) {
         self.store.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+
+    /// Keeps models outside from starting, or lets them.
+    pub(crate) fn hold_starts(&self, is_held: bool) {
+        self.runtime.holds_starts.send_replace(is_held);
     }
 
     /// Keeps back what the store has found out from now on, or lets it go.

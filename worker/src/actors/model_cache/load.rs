@@ -2,12 +2,13 @@
 //!
 //! Runs in a task of its own and reports back once, also after a panic.
 
-use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE, resident::Resident};
+use super::{AcquireError, Message, ModelCacheParts, ROOM_PATIENCE, relief, resident::Resident};
 use crate::{
-    actors::replica::{Replica, ReplicaParts},
+    actors::replica::{Held, Replica, ReplicaParts},
     artifact::{ArtifactVersion, FetchError, Otherwise, Standing, ingest::Fetched},
     lease::Leases,
-    runtime::{Footprint, Model},
+    meter::Meter,
+    runtime::{Artifact, Footprint, Place, Prospect},
 };
 use ractor::{ActorRef, SpawnErr};
 use shared::address::ArtifactAddress;
@@ -22,11 +23,14 @@ use tokio::{
 pub(super) struct LoadContext {
     pub(super) cache: ActorRef<Message>,
     pub(super) parts: ModelCacheParts,
-    /// Woken when some replica becomes idle.
+    /// Woken when some replica becomes idle, or a reservation is released: there may be room.
     pub(super) idle: Arc<Notify>,
     /// One load constructs at a time: room is then reserved only for what is about to come, and
     /// invocations keep the other slots.
     pub(super) turn: Arc<Semaphore>,
+    /// Loads whose models run outside wait for their processes more than for a core, and a handler that
+    /// never comes to its end must not hold up the others.
+    pub(super) outside_turns: Arc<Semaphore>,
     /// Who may ask a store about a resident model.
     pub(super) checks: Arc<Semaphore>,
     /// Which new versions may be loaded beside old ones.
@@ -129,16 +133,19 @@ async fn bring(
     known: Option<Footprint>,
     started: Instant,
 ) -> Result<Loaded, AcquireError> {
-    let resident_bytes = estimate(&context, &fetched).await?;
+    let prospect = inspect(&context, &address, &fetched).await?;
+    let resident_bytes = prospect.needed_bytes;
     let expected = known.unwrap_or(Footprint { resident_bytes, workspace_bytes: 0 });
-    let (turn, reservation) = take_turn(&context, expected).await?;
+    let (turn, reservation) = take_turn(&context, expected, prospect.place).await?;
 
     let constructing = Instant::now();
-    let model = construct(&context, &fetched).await?;
+    let meter = Arc::new(Meter::new(context.parts.replica_metrics.clone()));
+    let model = construct(&context, &address, &fetched, prospect.place, &meter).await?;
     context.parts.metrics.load.0.observe(constructing.elapsed());
     drop(turn);
 
-    let replica = start(&context, &address, model).await.map_err(|_| AcquireError::Stopping)?;
+    let replica = start(&context, &address, model, meter).await;
+    let replica = replica.map_err(|_| AcquireError::Stopping)?;
     let Fetched { version, standing, .. } = fetched;
     let elapsed = started.elapsed();
     Ok(Loaded { replica, version, standing, located: started, elapsed, reservation })
@@ -149,10 +156,15 @@ async fn bring(
 async fn take_turn(
     context: &LoadContext,
     expected: Footprint,
+    place: Place,
 ) -> Result<(SemaphorePermit<'_>, Reservation), AcquireError> {
+    let turns = match place {
+        Place::Slots => &context.turn,
+        Place::Outside => &context.outside_turns,
+    };
     let mut patience = None;
     loop {
-        let turn = context.turn.acquire().await.map_err(|_| AcquireError::Stopping)?;
+        let turn = turns.acquire().await.map_err(|_| AcquireError::Stopping)?;
         // Listen before asking, or a replica that becomes idle in between would be missed.
         let idle = context.idle.notified();
         tokio::pin!(idle);
@@ -172,32 +184,52 @@ async fn take_turn(
 }
 
 /// Reads files, so it blocks; a thread is lent for it.
-async fn estimate(context: &LoadContext, fetched: &Fetched) -> Result<u64, AcquireError> {
+async fn inspect(
+    context: &LoadContext,
+    address: &ArtifactAddress,
+    fetched: &Fetched,
+) -> Result<Prospect, AcquireError> {
+    let address = address.clone();
     let (runtime, lease) = (Arc::clone(&context.parts.runtime), fetched.lease.clone());
-    let estimate = tokio::task::spawn_blocking(move || runtime.estimate(lease.path()));
-    Ok(estimate.await.map_err(|_| AcquireError::LoadPanicked)??)
+    let prospect = tokio::task::spawn_blocking(move || runtime.inspect(&address, lease.path()));
+    Ok(prospect.await.map_err(|_| AcquireError::LoadPanicked)??)
 }
 
 async fn construct(
     context: &LoadContext,
+    address: &ArtifactAddress,
     fetched: &Fetched,
-) -> Result<Arc<dyn Model>, AcquireError> {
-    let runtime = Arc::clone(&context.parts.runtime);
-    let path = fetched.lease.path().to_owned();
-    Ok(context.parts.compute.load(move || runtime.load(&path)).await??)
+    place: Place,
+    meter: &Arc<Meter>,
+) -> Result<Held, AcquireError> {
+    match place {
+        Place::Slots => {
+            let runtime = Arc::clone(&context.parts.runtime);
+            let (address, path) = (address.clone(), fetched.lease.path().to_owned());
+            let load = move || runtime.load(&address, &path);
+            let model = context.parts.compute.load(load).await??;
+            Ok(Held::Inside(model))
+        }
+        Place::Outside => {
+            let (address, lease) = (address.clone(), fetched.lease.clone());
+            let artifact = Artifact { address, lease, meter: Arc::clone(meter) };
+            Ok(Held::Outside(relief::start(context, artifact).await?))
+        }
+    }
 }
 
 async fn start(
     context: &LoadContext,
     address: &ArtifactAddress,
-    model: Arc<dyn Model>,
+    model: Held,
+    meter: Arc<Meter>,
 ) -> Result<Replica, SpawnErr> {
     let parts = ReplicaParts {
         address: address.clone(),
         model,
         leases: Leases::new(Arc::clone(&context.idle)),
         compute: context.parts.compute.clone(),
-        metrics: context.parts.replica_metrics.clone(),
+        meter,
         max_queued: context.parts.max_queued,
     };
     Replica::spawn(parts, context.cache.get_cell()).await

@@ -7,8 +7,8 @@ mod versions;
 pub(super) use versions::Refreshed;
 
 use super::{
-    AcquireError, Acquired, MAX_CHECKS, MAX_LOADS, MAX_REFRESHES, Message, ModelCacheParts,
-    Published, Reply, ReserveReply, Snapshot,
+    AcquireError, Acquired, MAX_CHECKS, MAX_LOADS, MAX_OUTSIDE_LOADS, MAX_REFRESHES, Message,
+    ModelCacheParts, Published, Reply, ReserveReply, Snapshot,
     load::{self, LoadContext, Loaded, Reservation},
     resident::Resident,
 };
@@ -47,6 +47,8 @@ pub(super) struct State {
     promised: VecDeque<(Reservation, ReserveReply)>,
     /// What each artifact took the last time it was resident: the next load reserves that.
     known: HashMap<ArtifactAddress, Footprint>,
+    /// What alone was too large for its backend, and when that was.
+    oversized: HashMap<ArtifactAddress, Instant>,
     /// What somebody wants served even if its object is deleted.
     wanted_stale: HashSet<ArtifactAddress>,
     /// Whether nothing is loaded any more.
@@ -100,6 +102,7 @@ impl State {
                 parts,
                 idle,
                 turn,
+                outside_turns: Arc::new(Semaphore::new(MAX_OUTSIDE_LOADS)),
                 checks: Arc::new(Semaphore::new(MAX_CHECKS)),
                 refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
             },
@@ -110,6 +113,7 @@ impl State {
             leaving_bytes: 0,
             promised: VecDeque::new(),
             known: HashMap::new(),
+            oversized: HashMap::new(),
             wanted_stale: HashSet::new(),
             is_leaving: false,
         };
@@ -166,6 +170,8 @@ impl State {
             Err(error) => {
                 // The slot stays empty, so that the next invocation tries again.
                 self.context.parts.metrics.failed_loads.inc();
+                // Its reservation is released.
+                self.context.idle.notify_waiters();
                 log_failure(address, &error);
                 for caller in waiting.callers {
                     answer(caller.reply, Err(error.clone()));
@@ -258,6 +264,7 @@ impl State {
         }
         self.slots.insert(address.clone(), Slot::Resident(Held::new(Arc::clone(&resident))));
         drop(reservation);
+        self.context.idle.notify_waiters();
         resident
     }
 

@@ -101,6 +101,24 @@ async fn a_load_waits_for_a_leased_replica_to_become_idle() {
     assert!(!fixture.is_resident(&fixture.model("b")));
 }
 
+#[tokio::test]
+async fn a_load_waits_for_room_that_another_has_reserved_and_may_not_take() {
+    let fixture = Fixture::new().await;
+    let (first, second) =
+        (fixture.artifact("first", "outside"), fixture.artifact("second", "outside"));
+    fixture.hold_starts(true);
+    let release = async {
+        // Both want two of three MiB.
+        while (fixture.n_loads(), fixture.n_estimates()) != (1, 2) {
+            tokio::task::yield_now().await;
+        }
+        fixture.hold_starts(false);
+    };
+    let (first, second, ()) =
+        tokio::join!(fixture.cache.acquire(&first), fixture.cache.acquire(&second), release);
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_load_gives_up_when_no_replica_becomes_idle() {
     let fixture = Fixture::new().await;

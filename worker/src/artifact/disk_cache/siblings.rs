@@ -25,8 +25,8 @@ const MAX_SWEPT: usize = 64;
 /// Whatever group and others may do.
 const OTHERS: u32 = 0o077;
 
-/// All that lies in a cache.
-const PARTS: [&str; 3] = ["lock", "artifacts", "incoming"];
+/// The folders of a worker's cache, those that handlers need included.
+const FOLDERS: [&str; 4] = ["artifacts", "environments", "incoming", "python"];
 
 /// Deletes the folders beside `own` whose workers are gone, and returns how many. Blocks, maybe for long.
 pub fn sweep(own: &Path) -> usize {
@@ -84,7 +84,8 @@ fn abandoned(path: &Path) -> Option<File> {
 
 fn has_parts_alone(path: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(path)? {
-        if !PARTS.iter().any(|part| entry.as_ref().is_ok_and(|it| it.file_name() == *part)) {
+        let name = entry?.file_name();
+        if name != "lock" && !FOLDERS.iter().any(|it| name == *it) {
             return Ok(false);
         }
     }
@@ -95,7 +96,7 @@ fn has_parts_alone(path: &Path) -> io::Result<bool> {
 fn delete(path: &Path) -> io::Result<()> {
     let gone = path.with_file_name(format!("{FOLDER_PREFIX}gone-{}", uuid::Uuid::new_v4()));
     fs::rename(path, &gone)?;
-    for part in ["artifacts", "incoming"] {
+    for part in FOLDERS {
         match fs::remove_dir_all(gone.join(part)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -120,7 +121,9 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let (_own, _live) = (cache_at(&at("manifold-own")), cache_at(&at("manifold-live")));
         drop(cache_at(&at("manifold-dead")));
-        fs::create_dir(at("manifold-dead").join("artifacts/left")).unwrap();
+        for left in ["artifacts/left", "environments/one", "python/manifold_handler"] {
+            fs::create_dir_all(at("manifold-dead").join(left)).unwrap();
+        }
         drop(cache_at(&at("named-by-somebody")));
 
         assert_eq!(sweep(&at("manifold-own")), 1);

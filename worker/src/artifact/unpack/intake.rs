@@ -1,7 +1,7 @@
 //! Takes in the entries of an archive one by one: checks each against the limits, writes files.
 
 use super::{
-    Limits, Room, UnpackError,
+    Layout, Limits, Room, UnpackError,
     bounded::Bounded,
     flaw::{EntryFlaw, Flaw},
     format::{BLOCK, Format},
@@ -146,9 +146,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Ends the intake: moves what was taken in to `artifact` and returns its bytes on disk.
-    ///
-    /// One folder around everything is left out: people pack `model/` instead of what is in it.
-    pub(super) fn settle(self, artifact: &Path) -> Result<u64, UnpackError> {
+    pub(super) fn settle(self, artifact: &Path, layout: Layout) -> Result<u64, UnpackError> {
         let files = || self.taken.iter().filter(|it| *it.1 == Kind::File).map(|it| it.0.as_str());
         let Some(first) = files().next() else {
             return Err(Flaw::Empty.into());
@@ -156,7 +154,8 @@ impl<'a> Intake<'a> {
         if files().nth(1).is_none() && is_archive(&self.target.join(first), first)? {
             return Err(Flaw::OnlyAnArchive(first.to_owned()).into());
         }
-        let moved = match wrapping_folder(files()) {
+        let wrapping = wrapping_folder(files()).filter(|_| layout == Layout::Unwrapped);
+        let moved = match wrapping {
             None => fs::rename(&self.target, artifact),
             Some(wrapping) => fs::rename(self.target.join(wrapping), artifact)
                 // Empty folders may lie beside it.

@@ -28,7 +28,7 @@ fn unpacked(archive: &[u8], limits: &Limits) -> Result<BTreeMap<String, Vec<u8>>
     let folder = outer.path().join("folder");
     fs::create_dir(&folder).unwrap();
     let packed = Packed::new(archive, archive.len() as u64);
-    let outcome = unpack(&packed, &folder, &mut Disk(u64::MAX), limits);
+    let outcome = unpack(&packed, &folder, &mut Disk(u64::MAX), limits, Layout::Unwrapped);
     let n_beside = fs::read_dir(outer.path()).unwrap().count();
     assert_eq!(n_beside, 1, "something was written outside");
     assert_plain(&folder);
@@ -48,6 +48,18 @@ fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
             files.insert(name, fs::read(path).unwrap());
         }
     }
+}
+
+#[test]
+fn what_shall_lie_as_it_was_packed_keeps_its_folder() {
+    let archive = gzip(&tar_of(&[file("1/saved_model.pb", b"graph")]));
+    let folder = tempfile::tempdir().unwrap();
+    let packed = Packed::new(archive.as_slice(), archive.len() as u64);
+    let (limits, layout) = (Limits::DEFAULT, Layout::AsPacked);
+    unpack(&packed, folder.path(), &mut Disk(u64::MAX), &limits, layout).unwrap();
+    let mut files = BTreeMap::new();
+    collect(&folder.path().join(ARTIFACT), "", &mut files);
+    assert_eq!(files.into_keys().collect::<Vec<_>>(), ["1/saved_model.pb"]);
 }
 
 /// Only folders and files that nobody can run, whatever the archive said.
@@ -226,7 +238,13 @@ fn room_is_asked_for_in_blocks_before_it_is_used() {
     let room = |archive: &[u8], disk_bytes: u64| {
         let folder = tempfile::tempdir().unwrap();
         let packed = Packed::new(archive, archive.len() as u64);
-        let unpacked = unpack(&packed, folder.path(), &mut Disk(disk_bytes), &Limits::DEFAULT);
+        let unpacked = unpack(
+            &packed,
+            folder.path(),
+            &mut Disk(disk_bytes),
+            &Limits::DEFAULT,
+            Layout::Unwrapped,
+        );
         unpacked.map_err(|error| error.to_string())
     };
     // Two blocks for the file, one for its folder.
@@ -249,7 +267,8 @@ fn a_store_that_breaks_off_is_not_the_archives_fault() {
     for announced in [archive.len() as u64 + 1, archive.len() as u64 - 1] {
         let folder = tempfile::tempdir().unwrap();
         let packed = Packed::new(archive.as_slice(), announced);
-        unpack(&packed, folder.path(), &mut Disk(u64::MAX), &Limits::DEFAULT).unwrap_err();
+        unpack(&packed, folder.path(), &mut Disk(u64::MAX), &Limits::DEFAULT, Layout::Unwrapped)
+            .unwrap_err();
         let failure = packed.take_failure().unwrap().to_string();
         assert_eq!(failure, format!("{} of {announced} announced bytes came", archive.len()));
     }

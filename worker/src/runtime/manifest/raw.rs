@@ -1,15 +1,18 @@
 //! From the text of `manifold.toml` to a checked [`Manifest`].
 
 use super::{
-    ClassFormat, Classification, FILE_NAME, ImageInput, Input, Manifest, Output, Resize,
-    RuntimeName, TensorInput, bad,
+    ClassFormat, Classification, FILE_NAME, HandlerSection, ImageInput, Input, Manifest, Output,
+    Resize, RuntimeName, TensorInput, bad,
 };
 use crate::runtime::{
     RuntimeError,
     tensor::{DType, MAX_DIMENSIONS, n_elements},
 };
 use serde::Deserialize;
-use std::path::{Component, Path};
+use std::{
+    path::{Component, Path},
+    time::Duration,
+};
 
 /// Pictures are prepared for networks: 8192 is ten times what those take. Width times height times
 /// three colors has the bound of any tensor besides.
@@ -20,6 +23,12 @@ const MAX_MEMORY_BYTES: i64 = 1 << 44;
 const MAX_TOP_K: i64 = 10_000;
 /// `scale`, `mean`, `std` lie within this and its inverse, so that prepared values stay finite.
 const MAX_FACTOR: f64 = 1e9;
+/// Processes of one model: more than a machine has cores help none.
+const MAX_WORKERS: i64 = 64;
+/// Requests at once: more than a queue holds by default.
+const MAX_BATCH: i64 = 1024;
+/// Whoever waits a minute for others has waited as long as an invocation may.
+const MAX_DELAY_MS: i64 = 60_000;
 /// What file systems allow for one name, several times over.
 const MAX_NAME_BYTES: usize = 1024;
 
@@ -37,6 +46,10 @@ struct RawModel {
     file: Option<String>,
     runtime: RuntimeName,
     memory_bytes: Option<i64>,
+    handler: Option<String>,
+    workers: Option<i64>,
+    batch_size: Option<i64>,
+    max_batch_delay_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -84,6 +97,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, RuntimeError> {
     let raw: RawManifest = toml::from_str(text).map_err(|error| syntax(text, &error))?;
     let memory_bytes = raw.model.memory_bytes;
     Ok(Manifest {
+        handler: handler(&raw.model)?,
         file: file_name("model.file", raw.model.file)?,
         runtime: raw.model.runtime,
         memory_bytes: memory_bytes
@@ -114,6 +128,30 @@ fn within(key: &str, value: i64, min: i64, max: i64) -> Result<i64, RuntimeError
         return Ok(value);
     }
     Err(wrong(key, format_args!("is {value}, expected {min} to {max}")))
+}
+
+fn handler(raw: &RawModel) -> Result<HandlerSection, RuntimeError> {
+    if raw.runtime != RuntimeName::Python {
+        let foreign = [
+            ("model.handler", raw.handler.is_some()),
+            ("model.workers", raw.workers.is_some()),
+            ("model.batch_size", raw.batch_size.is_some()),
+            ("model.max_batch_delay_ms", raw.max_batch_delay_ms.is_some()),
+        ];
+        refuse_foreign(&foreign, "goes with `runtime = \"python\"` alone")?;
+    }
+    let bounded = |key, value: Option<i64>, min, max| {
+        let value = value.map(|value| within(key, value, min, max)).transpose();
+        value.map(|it| it.map(i64::cast_unsigned))
+    };
+    let number = |value: u64| usize::try_from(value).expect("a bounded number fits");
+    let delay_ms = bounded("model.max_batch_delay_ms", raw.max_batch_delay_ms, 0, MAX_DELAY_MS)?;
+    Ok(HandlerSection {
+        name: raw.handler.clone(),
+        n_processes: bounded("model.workers", raw.workers, 1, MAX_WORKERS)?.map(number),
+        batch_size: bounded("model.batch_size", raw.batch_size, 1, MAX_BATCH)?.map(number),
+        max_batch_delay: delay_ms.map(Duration::from_millis),
+    })
 }
 
 fn input(raw: RawInput) -> Result<Input, RuntimeError> {

@@ -54,6 +54,7 @@ fn every_key_is_read() {
     let expected = Manifest {
         file: Some("nets/model.pt".to_owned()),
         runtime: RuntimeName::TorchScript,
+        handler: HandlerSection::default(),
         memory_bytes: Some(50_000_000),
         input: Input::Image(image),
         output: Output::Classification(classification),

@@ -31,6 +31,11 @@ pub(super) fn to_answer(value: IValue) -> Result<Answer, RuntimeError> {
     nested(value, MAX_DEPTH)
 }
 
+/// The same of a single tensor.
+pub(super) fn tensor_answer(tensor: Tensor) -> Result<Answer, RuntimeError> {
+    to_data(tensor).map(Answer::Tensor)
+}
+
 fn nested(value: IValue, depth: usize) -> Result<Answer, RuntimeError> {
     let depth = depth.checked_sub(1).ok_or_else(|| {
         RuntimeError::Inference(format!("its answer is nested over {MAX_DEPTH} deep"))

@@ -56,13 +56,15 @@ pub(super) fn of_forward(error: &TchError) -> RuntimeError {
 }
 
 /// Returns an error's text alone, to be put into another.
-pub(super) fn without_kind(error: &RuntimeError) -> &str {
+pub(super) fn without_kind(error: &RuntimeError) -> String {
     match error {
         RuntimeError::BadArtifact(text)
         | RuntimeError::BadInput(text)
         | RuntimeError::Inference(text)
         | RuntimeError::UnsupportedMediaType(text, _)
-        | RuntimeError::NotAcceptable(text, _) => text,
+        | RuntimeError::NotAcceptable(text, _) => text.clone(),
+        // Of models outside.
+        other => other.to_string(),
     }
 }
 

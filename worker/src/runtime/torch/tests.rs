@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     compute::{Compute, ComputeLimits},
-    runtime::{Runtime, Runtimes, tensor::Elements},
+    runtime::{self, handler::HandlerConfig, tensor::Elements},
 };
 use ::image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use bytes::Bytes;
@@ -66,12 +66,12 @@ fn archive(manifest: &str) -> tempfile::TempDir {
 
 #[track_caller]
 fn load(folder: &tempfile::TempDir) -> Arc<dyn Model> {
-    Runtimes.load(folder.path()).expect("it is a model")
+    runtime::load(folder.path(), &HandlerConfig::for_tests()).expect("it is a model")
 }
 
 #[track_caller]
 fn load_refusal(folder: &tempfile::TempDir) -> String {
-    match Runtimes.load(folder.path()) {
+    match runtime::load(folder.path(), &HandlerConfig::for_tests()) {
         Err(RuntimeError::BadArtifact(why)) => why,
         other => panic!("expected a refusal, got {other:?}"),
     }
@@ -79,7 +79,7 @@ fn load_refusal(folder: &tempfile::TempDir) -> String {
 
 fn input(content_type: &str, body: &[u8]) -> ModelInput {
     let body = Bytes::copy_from_slice(body);
-    ModelInput { content_type: Some(content_type.to_owned()), accept: None, body }
+    ModelInput { content_type: Some(content_type.to_owned()), body, ..ModelInput::default() }
 }
 
 fn json(body: &str) -> ModelInput {
@@ -105,7 +105,7 @@ fn tensors_go_in_and_out_in_every_format() {
     let npy = input("application/x-npy", &codec::npy::encode(&three));
     let output = model.invoke(&ModelInput { accept: Some("application/x-npy".into()), ..npy });
     let output = output.unwrap();
-    assert_eq!(output.content_type, "application/x-npy");
+    assert_eq!(output.content_type.as_deref(), Some("application/x-npy"));
     let two = TensorData { shape: vec![1, 2], elements: Elements::Float32(vec![1.0, 2.0]) };
     assert_eq!(codec::npy::decode(&output.body), Ok(two));
 }
@@ -349,7 +349,8 @@ fn the_footprint_is_measured_and_grows_with_larger_inputs() {
     let example = Tensor::zeros([1, 1024], (Kind::Float, Device::Cpu));
     save(folder.path(), &example, |x| vec![x.matmul(&weight)]);
     drop(weight);
-    let estimate = Runtimes.estimate(folder.path()).unwrap();
+    let prospect = runtime::inspect(folder.path(), &HandlerConfig::for_tests()).unwrap();
+    let estimate = prospect.needed_bytes;
     let model = load(&folder);
     let idle = model.footprint();
     assert!((4 * MIB..5 * MIB).contains(&idle.resident_bytes), "{idle:?}");
@@ -392,6 +393,7 @@ async fn an_expression_nested_two_thousand_times_does_not_end_the_process() {
     let path = folder.path().to_owned();
     // On a slot, whose stack is what LibTorch recurses on. Whether it takes the module is its own
     // business.
-    let loaded = compute.load(move || Runtimes.load(&path).map(drop)).await;
+    let loaded =
+        compute.load(move || runtime::load(&path, &HandlerConfig::for_tests()).map(drop)).await;
     assert!(loaded.is_ok(), "{loaded:?}");
 }

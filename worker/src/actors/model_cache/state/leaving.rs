@@ -112,15 +112,25 @@ impl State {
 
     /// Unloads a closed replica in a task of its own, when its last lease is returned.
     pub(super) fn retire(&mut self, replica: Replica, reply: Option<RpcReplyPort<()>>) {
+        self.retire_then(replica, move || {
+            if let Some(reply) = reply {
+                // Who asked may have hung up.
+                let _ = reply.send(());
+            }
+        });
+    }
+
+    /// The same, and then does something.
+    pub(super) fn retire_then(&mut self, replica: Replica, then: impl FnOnce() + Send + 'static) {
         let size_bytes = replica.footprint().resident_bytes;
         self.leaving_bytes += size_bytes;
         let (cache, idle) = (self.context.cache.clone(), Arc::clone(&self.context.idle));
         tokio::spawn(async move {
             wait_until_idle(replica.leases(), &idle).await;
             replica.unload().await;
-            // Neither a stopping cache nor a caller that hung up needs to know.
+            // A stopping cache need not know.
             let _ = cache.cast(Message::UnloadFinished { size_bytes });
-            let _ = reply.map(|reply| reply.send(()));
+            then();
         });
     }
 

@@ -1,11 +1,15 @@
 //! How room is made: reservations, evictions, and what leaves.
 
-use super::{Slot, State};
+use super::{MAX_KNOWN, Slot, State};
 use crate::{
-    actors::model_cache::{
-        Reason, ReserveReply,
-        load::{NoRoom, Reservation},
-        resident::Resident,
+    actors::{
+        model_cache::{
+            Reason, ReserveReply,
+            load::{NoRoom, Reservation},
+            relief::{OVERSIZED_PATIENCE, Way},
+            resident::Resident,
+        },
+        replica::Replica,
     },
     policy::{
         budget,
@@ -13,11 +17,13 @@ use crate::{
     },
     runtime::Footprint,
 };
+use ractor::RpcReplyPort;
 use shared::address::ArtifactAddress;
 use std::{
     iter,
     sync::{Arc, Weak},
 };
+use tokio::time::Instant;
 use tracing::info;
 
 impl State {
@@ -35,9 +41,52 @@ impl State {
         } else {
             let needed_bytes = budget::used_bytes(iter::once(expected), self.n_slots());
             let budget_bytes = self.budget_bytes;
-            let may_come = needed_bytes <= budget_bytes && self.has_passing_leases();
+            // What others have reserved is a guess, and mostly more than they take.
+            let is_held = self.has_passing_leases() || self.reserved.len() > 1;
+            let may_come = needed_bytes <= budget_bytes && is_held;
             // The load may have ended meanwhile; then nobody needs the answer.
             let _ = reply.send(Err(NoRoom { needed_bytes, budget_bytes, may_come }));
+        }
+    }
+
+    /// Lets the longest unused model go for one that its backend has no room for, and answers when it has
+    /// left.
+    pub(in crate::actors::model_cache) fn make_way(
+        &mut self,
+        for_whom: &ArtifactAddress,
+        reply: RpcReplyPort<Way>,
+    ) {
+        let oversized_at = self.oversized.get(for_whom);
+        let is_oversized = oversized_at.is_some_and(|at| at.elapsed() < OVERSIZED_PATIENCE);
+        let replica = if is_oversized { None } else { self.take_longest_unused(for_whom) };
+        if let Some(replica) = replica {
+            return self.retire_then(replica, move || {
+                // A load that ended needs no answer.
+                let _ = reply.send(Way::Made);
+            });
+        }
+        let is_alone = self.slots.keys().all(|it| it == for_whom);
+        if is_alone {
+            if self.oversized.len() >= MAX_KNOWN {
+                self.oversized.clear();
+            }
+            self.oversized.insert(for_whom.clone(), Instant::now());
+        }
+        // What comes has served once it is idle, and can go then.
+        let is_coming = self.slots.len() > self.residents().count() + usize::from(is_alone);
+        let may_come = !is_oversized && !is_alone && (is_coming || self.has_passing_leases());
+        // A load that ended needs no answer.
+        let _ = reply.send(if may_come { Way::MayCome } else { Way::Blocked });
+    }
+
+    fn take_longest_unused(&mut self, for_whom: &ArtifactAddress) -> Option<Replica> {
+        loop {
+            let others = self.candidates().into_iter().filter(|it| it.key != *for_whom);
+            let victim = eviction::longest_unused(others.collect())?;
+            // One that an invocation came for after all is no victim in the next round.
+            if let Some(replica) = self.take_out(&victim, Reason::Backend) {
+                return Some(replica);
+            }
         }
     }
 
@@ -91,9 +140,16 @@ impl State {
 
     /// Unloads a replica in a task of its own, unless it is leased after all.
     fn let_go(&mut self, address: &ArtifactAddress, reason: Reason) -> bool {
-        let Some(Slot::Resident(held)) = self.slots.get(address) else { return false };
+        let Some(replica) = self.take_out(address, reason) else { return false };
+        self.retire(replica, None);
+        true
+    }
+
+    /// Closes and forgets a replica that is to be unloaded, unless it is leased after all.
+    fn take_out(&mut self, address: &ArtifactAddress, reason: Reason) -> Option<Replica> {
+        let Some(Slot::Resident(held)) = self.slots.get(address) else { return None };
         if !held.leases().close_if_idle() {
-            return false;
+            return None;
         }
         let replica = held.resident.replica.clone();
         self.forget(address, &replica);
@@ -101,8 +157,7 @@ impl State {
         let metrics = &self.context.parts.metrics;
         metrics.evictions.get_or_create(&[("reason", reason)]).inc();
         info!(%address, size_bytes, ?reason, "evicted");
-        self.retire(replica, None);
-        true
+        Some(replica)
     }
 
     /// Grants promised room once what was evicted for it has left.

@@ -1,0 +1,5 @@
+"""`mms.metrics.dimension`."""
+
+from manifold_handler.metrics import Dimension
+
+__all__ = ["Dimension"]

@@ -1,0 +1,5 @@
+"""`mms.metrics.metric`."""
+
+from manifold_handler.metrics import Metric
+
+__all__ = ["Metric"]

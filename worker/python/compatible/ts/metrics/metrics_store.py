@@ -1,0 +1,5 @@
+"""`ts.metrics.metrics_store`."""
+
+from manifold_handler.metrics import MetricsStore
+
+__all__ = ["MetricsStore"]

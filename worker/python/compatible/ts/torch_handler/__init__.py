@@ -1,0 +1,1 @@
+"""`ts.torch_handler`: handlers that archives name, or derive theirs from."""
