@@ -1,7 +1,7 @@
 //! Every command and flag of `manifold`.
 
 use crate::load::flags::LoadArgs;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::id::{EndpointName, TargetModel};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
@@ -28,6 +28,9 @@ pub enum Command {
     Zoo(ZooArgs),
     /// Serve a folder as an S3 store, for everyone who reaches it.
     Store(StoreArgs),
+    /// Run one instance: a container, and the agent in front of it. For launchers.
+    #[command(hide = true)]
+    Container(ContainerArgs),
     /// Put model archives into a store, and an endpoint over them into a router.
     Publish(PublishArgs),
 }
@@ -84,9 +87,72 @@ pub struct UpArgs {
     #[arg(long, env = "MANIFOLD_MEMORY_BUDGET")]
     pub memory_budget: Option<u64>,
 
+    /// What instances are: Manifold's own workers, whatever image a model names, or containers of that
+    /// image, started as SageMaker would. With `docker`, the endpoint `demo` is there with `--image` alone.
+    #[arg(long, env = "MANIFOLD_INSTANCES", default_value = "process")]
+    pub instances: InstanceKind,
+
+    /// The image of the endpoint `demo`; instances are containers then.
+    #[arg(long, env = "MANIFOLD_IMAGE")]
+    pub image: Option<String>,
+
     /// Ends when standard input closes, for a program that starts this one.
     #[arg(long, hide = true)]
     pub exit_with_parent: bool,
+}
+
+/// What an instance is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InstanceKind {
+    /// A worker's process.
+    #[default]
+    Process,
+    /// A container of the model's image, and an agent in front of it.
+    Docker,
+}
+
+impl UpArgs {
+    pub fn are_containers(&self) -> bool {
+        self.instance_kind() == InstanceKind::Docker
+    }
+
+    pub fn instance_kind(&self) -> InstanceKind {
+        if self.image.is_some() { InstanceKind::Docker } else { self.instances }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ContainerArgs {
+    /// The instance's name.
+    #[arg(long)]
+    pub instance: String,
+
+    /// The cluster's folder, by which its containers are told from others.
+    #[arg(long)]
+    pub data: PathBuf,
+
+    #[arg(long)]
+    pub image: String,
+
+    /// Folder where the container's models are unpacked.
+    #[arg(long)]
+    pub models: PathBuf,
+
+    /// The most memory that the container may have.
+    #[arg(long)]
+    pub memory_bytes: u64,
+
+    /// Seconds until it must answer pings: SageMaker's eight minutes.
+    #[arg(long, default_value_t = 480)]
+    pub startup_timeout_s: u32,
+
+    /// The container's variables, as JSON.
+    #[arg(long, env = crate::container::ENVIRONMENT, hide_env_values = true)]
+    pub environment: Option<String>,
+
+    /// Flags of the agent.
+    #[arg(last = true)]
+    pub agent: Vec<OsString>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -238,14 +304,14 @@ mod tests {
         assert_eq!(undocumented, Vec::<String>::new());
     }
 
-    /// Every command, with those of commands: `load compare`.
+    /// Every command that `--help` shows, with those of commands: `load compare`.
     fn names(command: &clap::Command, prefix: &str) -> Vec<String> {
         let named = |it: &clap::Command| {
             let name = format!("{prefix}{}", it.get_name());
             let of_name = names(it, &format!("{name} "));
             [vec![name], of_name].concat()
         };
-        command.get_subcommands().flat_map(named).collect()
+        command.get_subcommands().filter(|it| !it.is_hide_set()).flat_map(named).collect()
     }
 
     /// The flags of a command that `--help` shows.

@@ -9,6 +9,7 @@ mod start;
 use crate::{
     binaries::{Binaries, BinariesError},
     child::{StartError, Stopped},
+    cli::InstanceKind,
     client::Client,
     data::{DataDir, DataDirError},
     orders::KillOrder,
@@ -76,6 +77,7 @@ pub struct ClusterPlan {
     pub machine: Machine,
     /// Workers that there may be, over all endpoints.
     pub max_instances: usize,
+    pub kind: InstanceKind,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +103,8 @@ pub enum ClusterError {
 impl ClusterPlan {
     fn processes(&self) -> Processes {
         let token_file = self.token_file.as_ref().map(|it| it.path().to_owned());
-        Processes { binaries: self.binaries.clone(), data: self.data.clone(), token_file }
+        let (binaries, data) = (self.binaries.clone(), self.data.clone());
+        Processes { binaries, data, token_file, kind: self.kind }
     }
 }
 

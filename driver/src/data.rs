@@ -81,10 +81,16 @@ impl DataDir {
         self.path.join("cache").join(instance)
     }
 
+    /// Where models are unpacked for an instance that is a container.
+    pub fn unpacked(&self, instance: &str) -> PathBuf {
+        self.path.join("unpacked").join(instance)
+    }
+
     /// Removes what an instance leaves that never comes again, but its log.
     pub fn forget(&self, instance: &str) {
         // It may have left nothing; what cannot be removed is tried again at the next start.
         let _ = std::fs::remove_dir_all(self.cache(instance));
+        let _ = std::fs::remove_dir_all(self.unpacked(instance));
         let _ = std::fs::remove_file(self.address_file(instance));
     }
 

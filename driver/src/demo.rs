@@ -7,7 +7,7 @@ mod walk;
 
 use crate::{
     binaries::Binaries,
-    cli::DemoArgs,
+    cli::{DemoArgs, InstanceKind},
     cluster::ClusterPlan,
     console::Step,
     data::DataDir,
@@ -45,10 +45,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Ended> {
         token_file: None,
         machine: up::measure(None, args.workers)?,
         max_instances: args.workers,
+        kind: InstanceKind::Process,
     };
     let walk = up::with_cluster(plan, &mut signals, async |cluster| {
         up::upload_models(cluster, &models).await?;
-        up::create_endpoint(cluster, args.workers).await?;
+        up::create_endpoint(cluster, None, args.workers).await?;
         let store = ModelStore::new(&cluster.store_url());
         let walk = walk::Walk::new(cluster.client().clone(), store, models.clone(), args.seed);
         walk.run().await?;

@@ -13,11 +13,15 @@ use tokio::time::{Instant, sleep};
 /// The endpoint, its configuration and its model have one name.
 pub const ENDPOINT: &str = "demo";
 
+/// What the model names where instances are Manifold's own workers. Any would do.
+const OWN_IMAGE: &str = "manifold";
+
 /// The variant of that endpoint, named as SageMaker does for those who name none.
 const VARIANT: &str = "AllTraffic";
 
-/// Longer than a router waits for instances before it says that they do not come.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// Longer than a router waits for workers before it says that they do not come. A container may take
+/// longer to start; its launcher says so when it gives up.
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Any would do: SageMaker asks for a role of a certain form, and so do we.
 const ROLE: &str = "arn:aws:iam::123456789012:role/manifold";
@@ -40,18 +44,29 @@ pub enum EndpointError {
     Slow { status: String },
 }
 
-/// Makes the endpoint over a prefix of models, or changes the number of instances of the one that is
+/// Makes the endpoint over a prefix of models, of this image if it matters, or changes the number of instances of the one that is
 /// there, and returns when it is in service: with how many instances. They are fewer than wanted if
 /// other endpoints have the rest of those that there may be.
 pub async fn ensure(
     client: &Client,
+    image: Option<&str>,
     model_data_url: &ModelDataUrl,
     n_instances: usize,
 ) -> Result<usize, EndpointError> {
-    let made = if is_serving(client).await? {
+    let mut is_serving = is_serving(client).await?;
+    if let Some(image) = image
+        && is_serving
+        && !has_image(&describe(client).await?, image)
+    {
+        // An earlier run had another.
+        delete(client).await?;
+        is_serving = false;
+    }
+    let image = image.unwrap_or(OWN_IMAGE);
+    let made = if is_serving {
         resize(client, n_instances).await
     } else {
-        create(client, model_data_url, n_instances).await.map(|()| n_instances)
+        create(client, image, model_data_url, n_instances).await.map(|()| n_instances)
     };
     let n_wanted = made.map_err(|error| limit(error, n_instances))?;
     serves(client).await?;
@@ -67,9 +82,15 @@ pub async fn ensure_pooled(
     n_instances: usize,
 ) -> Result<(), EndpointError> {
     if !is_serving(client).await? {
-        create(client, model_data_url, n_instances).await?;
+        create(client, OWN_IMAGE, model_data_url, n_instances).await?;
     }
     serves(client).await
+}
+
+fn has_image(described: &Value, image: &str) -> bool {
+    let variants = described["ProductionVariants"].as_array().into_iter().flatten();
+    let mut images = variants.map(|it| &it["DeployedImages"][0]["SpecifiedImage"]);
+    images.all(|it| it == image)
 }
 
 /// Whether it is in service already. One that failed is deleted, to be made anew.
@@ -143,6 +164,7 @@ pub async fn delete(client: &Client) -> Result<(), EndpointError> {
 
 async fn create(
     client: &Client,
+    image: &str,
     model_data_url: &ModelDataUrl,
     n_instances: usize,
 ) -> Result<(), EndpointError> {
@@ -150,7 +172,7 @@ async fn create(
         "ModelName": ENDPOINT,
         "ExecutionRoleArn": ROLE,
         "PrimaryContainer": {
-            "Image": "manifold", "Mode": "MultiModel", "ModelDataUrl": model_data_url,
+            "Image": image, "Mode": "MultiModel", "ModelDataUrl": model_data_url,
         },
     });
     let config = json!({

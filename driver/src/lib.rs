@@ -27,4 +27,5 @@ pub mod client;
 pub mod signing;
 pub mod store;
 pub mod console;
+pub mod container;
 mod log;

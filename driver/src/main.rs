@@ -4,7 +4,8 @@ use clap::Parser as _;
 use driver::{
     binaries::Binaries,
     cli::{Cli, Command},
-    console, demo, invoke, load, publish, store,
+    console, container, demo, invoke, load, publish, store,
+    supervise::HOPELESS,
     up::{self, Ended},
     zoo,
 };
@@ -46,6 +47,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Load(args) => {
             let is_done = load::command::run(*args).await? == Ended::Finished;
             Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+        }
+        Command::Container(args) => {
+            let Err(error) = container::run(args).await else { return Ok(ExitCode::SUCCESS) };
+            console::complain(&format!("manifold: {error:#}"));
+            let ended = error.downcast_ref::<container::Ended>();
+            let is_hopeless = ended.is_none_or(container::Ended::is_steady);
+            Ok(if is_hopeless { ExitCode::from(HOPELESS) } else { ExitCode::FAILURE })
         }
         Command::Zoo(args) => Err(zoo::exec(&Binaries::beside_us()?, &args.args).into()),
         Command::Publish(args) => {

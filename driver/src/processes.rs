@@ -3,9 +3,11 @@
 use crate::{
     binaries::Binaries,
     child::{ChildSpec, ROUTER_SETTINGS, WORKER_SETTINGS},
+    cli::InstanceKind,
     data::DataDir,
     share::Share,
 };
+use shared::api::fleets::ContainerDefinition;
 use std::{
     ffi::OsString,
     net::SocketAddr,
@@ -29,9 +31,15 @@ pub struct Processes {
     pub data: DataDir,
     /// The file of the token by which they know each other; `None`: they do not.
     pub token_file: Option<PathBuf>,
+    pub kind: InstanceKind,
 }
 
 impl Processes {
+    /// Those of a cluster whose instances are workers and that has no token.
+    pub fn new(binaries: Binaries, data: DataDir) -> Self {
+        Self { binaries, data, token_file: None, kind: InstanceKind::Process }
+    }
+
     pub fn store(&self, listen: SocketAddr) -> ChildSpec {
         let root = self.data.store();
         let mut args: Vec<OsString> = vec!["store".into()];
@@ -79,6 +87,45 @@ impl Processes {
         // otherwise.
         spec.env.push(("WORKER_DRAIN_TIMEOUT_S".to_owned(), "90".to_owned()));
         spec.env.extend(CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec
+    }
+
+    /// An instance of a fleet, as instances are here.
+    pub fn instance(
+        &self,
+        instance: &str,
+        share: Share,
+        urls: (&str, &str),
+        container: Option<&ContainerDefinition>,
+    ) -> ChildSpec {
+        let worker = self.worker(instance, share, urls.0, urls.1);
+        match (self.kind, container) {
+            (InstanceKind::Docker, Some(container)) => self.contained(worker, share, container),
+            _ => worker,
+        }
+    }
+
+    /// A container with a worker as the agent in front of it.
+    fn contained(
+        &self,
+        agent: ChildSpec,
+        share: Share,
+        container: &ContainerDefinition,
+    ) -> ChildSpec {
+        let ContainerDefinition { image, environment, startup_timeout_s } = container;
+        let mut args: Vec<OsString> = vec!["container".into()];
+        args.extend(flag("--instance", &agent.name));
+        args.extend(flag("--data", self.data.path()));
+        args.extend(flag("--image", image));
+        args.extend(flag("--models", self.data.unpacked(&agent.name)));
+        args.extend(flag("--memory-bytes", share.memory_budget_bytes.to_string()));
+        let startup_timeout_s = startup_timeout_s.iter();
+        args.extend(startup_timeout_s.flat_map(|it| flag("--startup-timeout-s", it.to_string())));
+        args.push("--".into());
+        args.extend(agent.args);
+        let mut spec = ChildSpec { program: self.binaries.manifold.clone(), args, ..agent };
+        let environment = serde_json::to_string(environment).expect("names and values are text");
+        spec.env.push((crate::container::ENVIRONMENT.to_owned(), environment));
         spec
     }
 

@@ -29,6 +29,10 @@ const PACE: Pace = Pace {
 /// From the third death in a row on, its log's end is shown too.
 const LOOP_DEATHS: u32 = 3;
 
+/// What a child exits with that will not do better when it is started again, as far as it can know
+/// (`EX_CONFIG` of `sysexits.h`). It is started again all the same: somebody may mend what it lacks.
+pub const HOPELESS: u8 = 78;
+
 /// How long what takes.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
@@ -182,13 +186,19 @@ impl Supervisor {
 
     fn died(&mut self, status: io::Result<ExitStatus>) {
         self.n_deaths += 1;
+        let is_hopeless = status.as_ref().is_ok_and(|it| it.code() == Some(HOPELESS.into()));
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         console::say(&format!("{} ended ({how})", self.spec.name));
-        // The first death is bad luck; from the second in a row on there is something to tell.
-        let failure = (self.n_deaths > 1).then(|| {
+        // The first death is bad luck, unless the child knows better; from the second in a row on there
+        // is something to tell.
+        let failure = (self.n_deaths > 1 || is_hopeless).then(|| {
             let tail = log::tail(&self.spec.log);
             let last = tail.lines().last().unwrap_or_default();
-            format!("{} ended {} times in a row ({how}): {last}", self.spec.name, self.n_deaths)
+            let name = &self.spec.name;
+            match self.n_deaths {
+                1 => format!("{name} ended ({how}): {last}"),
+                n_deaths => format!("{name} ended {n_deaths} times in a row ({how}): {last}"),
+            }
         });
         self.health.send_modify(|health| health.failure = failure);
         if self.n_deaths >= LOOP_DEATHS {

@@ -7,6 +7,7 @@ use crate::{
     client::Client,
     cluster::{Cluster, ClusterPlan},
     console::{self, Step},
+    container::Containers,
     data::DataDir,
     endpoint::{self, ENDPOINT},
     machine,
@@ -49,7 +50,8 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
     let binaries = Binaries::beside_us()?;
     let data = DataDir::open(&args.data)?;
     let folder = args.models.clone().unwrap_or_else(|| data.path().join("models"));
-    let wants_zoo = !args.no_models && args.models.is_none();
+    let has_models = !args.no_models && (args.models.is_some() || !args.are_containers());
+    let wants_zoo = has_models && args.models.is_none();
     // Before anything is started: it takes long, and then a signal has little to stop.
     if wants_zoo && make_models(&binaries, &folder, &mut signals).await? == Made::Interrupted {
         return Ok(Ended::Killed);
@@ -59,36 +61,44 @@ pub async fn run(args: UpArgs) -> anyhow::Result<Ended> {
         binaries,
         data,
         listen: args.listen,
-        router_flags: router_flags(&args)?,
+        router_flags: router_flags(&args, has_models)?,
         key: key(&args),
         machine: measure(args.memory_budget, args.workers)?,
         max_instances: args.max_instances.max(args.workers),
+        kind: args.instance_kind(),
     };
+    let containers = Containers::of(plan.kind, &plan.data).await?;
     let is_ready = Cell::new(false);
     let serve = with_cluster(plan, &mut signals, async |cluster| {
-        let n_models = if args.no_models {
+        let n_models = if has_models {
+            upload_models(cluster, &folder).await?
+        } else {
             create_bucket(cluster).await?;
             0
-        } else {
-            upload_models(cluster, &folder).await?
         };
-        create_endpoint(cluster, args.workers).await?;
-        welcome(cluster.client(), cluster, n_models);
+        if args.image.is_some() || !args.are_containers() {
+            create_endpoint(cluster, args.image.as_deref(), args.workers).await?;
+            welcome(cluster.client(), cluster, n_models);
+        } else {
+            console::say(&bring_image(cluster, n_models));
+        }
         is_ready.set(true);
         std::future::pending().await
     });
     // Boxed: starting a cluster holds a lot at a time.
-    let ended = Box::pin(serve).await?;
+    let ended = Box::pin(serve).await;
+    containers.remove().await?;
+    let ended = ended?;
     // A signal is how it is meant to end, once it has begun.
     Ok(if is_ready.get() { ended } else { Ended::Killed })
 }
 
-fn router_flags(args: &UpArgs) -> anyhow::Result<Vec<OsString>> {
+fn router_flags(args: &UpArgs, has_models: bool) -> anyhow::Result<Vec<OsString>> {
     let mut flags: Vec<OsString> = Vec::new();
     if args.allow_unauthenticated {
         flags.push("--allow-unauthenticated".into());
     }
-    if args.no_models {
+    if !has_models {
         // There is nothing yet below the prefix of the endpoint.
         flags.push("--allow-empty-model-data".into());
     }
@@ -202,10 +212,14 @@ pub fn measure(memory_budget: Option<u64>, n_workers: usize) -> anyhow::Result<M
 }
 
 /// Makes the endpoint, or resizes the one of an earlier run, and returns when it is in service.
-pub async fn create_endpoint(cluster: &Cluster, n_instances: usize) -> anyhow::Result<()> {
+pub async fn create_endpoint(
+    cluster: &Cluster,
+    image: Option<&str>,
+    n_instances: usize,
+) -> anyhow::Result<()> {
     let step = Step::start();
     let url = format!("s3://{BUCKET}/{PREFIX}").try_into()?;
-    let n_instances = endpoint::ensure(cluster.client(), &url, n_instances).await?;
+    let n_instances = endpoint::ensure(cluster.client(), image, &url, n_instances).await?;
     step.done(&format!(
         "endpoint `{ENDPOINT}`: CreateModel, CreateEndpointConfig, CreateEndpoint; {n_instances} \
          instance(s) in service"
@@ -251,6 +265,15 @@ pub async fn put_models(store: &ModelStore, folder: &Path) -> anyhow::Result<usi
     let n_models = archives.len();
     step.done(&format!("{n_models} models in s3://{BUCKET}/{PREFIX} ({n_uploaded} uploaded)"));
     Ok(n_models)
+}
+
+fn bring_image(cluster: &Cluster, n_models: usize) -> String {
+    let url = cluster.client().router_url();
+    format!(
+        "\nNo endpoint yet: CreateModel with your Image makes one, or start with --image. \
+         {n_models} models in s3://{BUCKET}/{PREFIX}\n\nAWS_ENDPOINT_URL={url}\n\n\
+         Ctrl-C stops everything, containers too."
+    )
 }
 
 fn welcome(client: &Client, cluster: &Cluster, n_models: usize) {

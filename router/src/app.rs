@@ -230,12 +230,15 @@ async fn start_endpoints(
     records: &Arc<dyn Records>,
     metrics: &Metrics,
 ) -> Result<Endpoints, RecordsError> {
-    let ControlConfig { max_endpoint_instances, max_records, records: file, .. } = &config.control;
+    let ControlConfig {
+        max_endpoint_instances, max_records, launches_images, records: file, ..
+    } = &config.control;
     let settings = endpoints::Settings {
         account_id: config.identity.account_id.clone(),
         region: config.identity.region.clone(),
         max_instances: *max_endpoint_instances,
         max_records: *max_records,
+        launches_images: *launches_images,
     };
     let records = Arc::clone(records);
     let ledger: Arc<dyn Ledger> = match etcd {

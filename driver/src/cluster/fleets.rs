@@ -44,8 +44,8 @@ use tokio::{
 };
 
 /// A worker that drains hands its models over, for 30 s at most, and finishes what it accepted: an
-/// invocation takes 60 s at most.
-const DRAIN_GRACE: Duration = Duration::from_secs(95);
+/// invocation takes 60 s at most. A container has half a minute more to end.
+const DRAIN_GRACE: Duration = Duration::from_secs(130);
 
 /// After a router that could not be asked: it is being started again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -209,7 +209,8 @@ impl Keeper {
 
     fn start(&mut self, fleet: &DesiredFleet, idx: u32, share: Share) {
         let name = name(fleet, idx);
-        let spec = self.processes.worker(&name, share, self.client.router_url(), &self.store_url);
+        let urls = (self.client.router_url(), &*self.store_url);
+        let spec = self.processes.instance(&name, share, urls, fleet.container.as_ref());
         console::say(&format!(
             "          {name}: {} MiB for models, {} compute slot(s)",
             share.memory_budget_bytes >> 20,

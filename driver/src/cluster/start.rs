@@ -6,6 +6,7 @@
 use super::{ClusterError, ClusterPlan, reachable_url};
 use crate::{
     child::{Child, ChildSpec, StartError},
+    cli::InstanceKind,
     client::Client,
     console::Step,
     processes::Processes,
@@ -68,6 +69,8 @@ impl Launched {
             let mut spec = processes.with_store(processes.router(listen), store_url);
             let flags = [["--instances", "launcher"], ["--max-endpoint-instances", &max_instances]];
             spec.args.extend(flags.as_flattened().iter().map(Into::into));
+            spec.args
+                .extend((plan.kind == InstanceKind::Docker).then(|| "--launches-images".into()));
             spec.args.extend(plan.router_flags.iter().cloned());
             spec.env.extend(plan.key.iter().flat_map(Key::environment));
             spec

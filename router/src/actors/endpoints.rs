@@ -90,6 +90,7 @@ pub struct Settings {
     pub region: String,
     pub max_instances: u32,
     pub max_records: usize,
+    pub launches_images: bool,
 }
 
 /// A call of the control plane.
@@ -246,6 +247,7 @@ impl Call {
             now: now(),
             max_instances: config.max_instances,
             max_records: config.max_records,
+            launches_images: config.launches_images,
             own_hosts: &self.own_hosts,
             new_fleet: &new_fleet,
         };

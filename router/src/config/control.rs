@@ -8,6 +8,10 @@ use std::{path::PathBuf, time::Duration};
 /// should hear soon.
 const POOL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Twice the longest time that a container may take to start, and what it takes to pull its image. A
+/// launcher says sooner that it gives up.
+const IMAGE_PATIENCE: Duration = Duration::from_mins(130);
+
 /// A launcher starts workers within seconds; LibTorch on a cold disk takes longer.
 const LAUNCH_PATIENCE: Duration = Duration::from_mins(2);
 
@@ -22,6 +26,10 @@ pub struct ControlConfig {
     /// launcher what to start.
     #[arg(long = "instances", env = "ROUTER_INSTANCES", default_value = "pool")]
     pub provision: Provision,
+
+    /// The launcher starts containers of the images that models name, and not Manifold's own worker.
+    #[arg(long, env = "ROUTER_LAUNCHES_IMAGES")]
+    pub launches_images: bool,
 
     /// Instances of all endpoints together; an endpoint that wants more is refused with
     /// `ResourceLimitExceeded`. As many as may register.
@@ -38,7 +46,7 @@ pub struct ControlConfig {
     pub allow_empty_model_data: bool,
 
     /// How long an endpoint may take to get its instances before it fails. Without it: 5 s in a
-    /// pool, 2 min with a launcher.
+    /// pool, 2 min with a launcher, 130 min with one that starts containers.
     #[arg(long = "deployment-patience-ms", env = "ROUTER_DEPLOYMENT_PATIENCE_MS", value_parser = millis)]
     pub deployment_patience: Option<Duration>,
 }
@@ -47,6 +55,7 @@ impl ControlConfig {
     pub fn patience(&self) -> Duration {
         self.deployment_patience.unwrap_or(match self.provision {
             Provision::Pooled => POOL_PATIENCE,
+            Provision::Launched if self.launches_images => IMAGE_PATIENCE,
             Provision::Launched => LAUNCH_PATIENCE,
         })
     }
@@ -57,6 +66,7 @@ impl ControlConfig {
             provision: _,
             max_endpoint_instances,
             max_records,
+            launches_images: _,
             allow_empty_model_data: _,
             deployment_patience: _,
         } = self;

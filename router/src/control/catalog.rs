@@ -181,6 +181,9 @@ pub struct DeployedVariant {
     /// As given. What of it reaches a worker is decided where the worker is started.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Seconds until its containers must answer pings, if somebody said so.
+    #[serde(default)]
+    pub startup_timeout_s: Option<u32>,
     #[serde(default)]
     pub instance_type: Option<String>,
     /// What `VariantStatus` tells the client.

@@ -71,6 +71,7 @@ fn ask(operation: &str, body: &[u8], catalog: &Catalog) -> Result<Outcome, Contr
         now: Timestamp(1),
         max_instances: 8,
         max_records: 8,
+        launches_images: false,
         own_hosts: &["localhost".to_owned()],
         new_fleet: &new_fleet,
     };

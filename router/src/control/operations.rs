@@ -37,6 +37,8 @@ pub struct Context<'a> {
     pub max_instances: u32,
     /// Records of one kind, and so a bound for memory.
     pub max_records: usize,
+    /// Whether instances are containers of the images that models name.
+    pub launches_images: bool,
     /// `host` or `host:port` under which our own store is reached, in model data URLs.
     pub own_hosts: &'a [String],
     /// Makes an id that no fleet had before.

@@ -157,6 +157,7 @@ fn deployed(variant: &file::Variant, model_name: String, fleet: FleetId) -> Depl
         is_multi_model: true,
         is_cache_disabled: false,
         environment: environment(variant),
+        startup_timeout_s: None,
         instance_type: None,
         note: None,
     }

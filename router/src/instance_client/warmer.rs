@@ -72,10 +72,9 @@ impl Warmer {
         let up = request.headers_mut();
         up.insert(headers::ARTIFACT.clone(), artifact);
         up.insert(headers::DEADLINE_MS.clone(), patience_ms.into());
-        for (name, value) in options.headers() {
+        for (name, value) in options.headers().chain(self.bearer.header()) {
             up.insert(name.clone(), value);
         }
-        self.bearer.show(up);
 
         let deadline = Instant::now() + PATIENCE;
         let sent = unless_lost(instance, deadline, request.send()).await?;

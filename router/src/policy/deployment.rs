@@ -15,7 +15,10 @@
 use crate::control::catalog::{
     Catalog, DeployedVariant, Deployment, Endpoint, EndpointStatus, Timestamp,
 };
-use shared::{api::fleets::DesiredFleet, id::FleetId};
+use shared::{
+    api::fleets::{ContainerDefinition, DesiredFleet},
+    id::FleetId,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     str::FromStr,
@@ -249,6 +252,11 @@ pub fn desired(catalog: &Catalog, now: Timestamp) -> Vec<DesiredFleet> {
                         variant: variant.name.clone(),
                         n_instances: variant.n_instances,
                         environment: super::environment::allowed(&variant.environment),
+                        container: Some(ContainerDefinition {
+                            image: variant.image.clone(),
+                            environment: variant.environment.clone(),
+                            startup_timeout_s: variant.startup_timeout_s,
+                        }),
                     },
                 );
             }

@@ -19,6 +19,7 @@ fn fleet(digit: char, n_instances: u32) -> DesiredFleet {
         variant: "all".parse().unwrap(),
         n_instances,
         environment: BTreeMap::new(),
+        container: None,
     }
 }
 
@@ -35,7 +36,7 @@ fn keeper(folder: &TempDir, script: &str) -> Keeper {
     };
     let data = DataDir::open(folder.path()).unwrap();
     Keeper {
-        processes: Processes { binaries, data, token_file: None },
+        processes: Processes::new(binaries, data),
         machine: MACHINE,
         client: Client::new("http://127.0.0.1:9"),
         store_url: String::new(),

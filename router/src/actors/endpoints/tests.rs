@@ -28,6 +28,7 @@ async fn start(folder: &TempDir) -> Endpoints {
         region: "us-east-1".to_owned(),
         max_instances: 8,
         max_records: 100,
+        launches_images: false,
     };
     let ledger = Arc::new(OwnLedger(Arc::new(records)));
     Endpoints::start(ledger, settings, EndpointMetrics::default()).await.unwrap()
@@ -144,6 +145,7 @@ async fn over(records: Bad) -> Endpoints {
         region: "us-east-1".to_owned(),
         max_instances: 8,
         max_records: 100,
+        launches_images: false,
     };
     Endpoints::start(Arc::new(records), settings, EndpointMetrics::default()).await.unwrap()
 }

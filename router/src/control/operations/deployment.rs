@@ -63,13 +63,17 @@ fn of_variant(
         environment: environment
             .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
             .collect(),
+        startup_timeout_s: count(variant, "ContainerStartupHealthCheckTimeoutInSeconds"),
         instance_type: instance_type(variant),
-        note: Some(note(text(container, "Image"))),
+        note: Some(note(text(container, "Image"), ctx.launches_images)),
     })
 }
 
 /// Whoever names an image expects it to run.
-fn note(image: &str) -> String {
+fn note(image: &str, launches_images: bool) -> String {
+    if launches_images {
+        return format!("Containers of the image {image} are started.");
+    }
     format!("Manifold's own worker runs in place of the image {image}.")
 }
 

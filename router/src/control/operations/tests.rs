@@ -24,6 +24,7 @@ struct World {
     n_fleets: Cell<u32>,
     max_instances: u32,
     max_records: usize,
+    launches_images: bool,
 }
 
 impl World {
@@ -34,6 +35,7 @@ impl World {
             n_fleets: Cell::new(0),
             max_instances: 8,
             max_records: 100,
+            launches_images: false,
         }
     }
 
@@ -64,6 +66,7 @@ impl World {
             now: self.now,
             max_instances: self.max_instances,
             max_records: self.max_records,
+            launches_images: self.launches_images,
             own_hosts: &["127.0.0.1:8443".to_owned()],
             new_fleet: &new_fleet,
         };

@@ -171,6 +171,21 @@ fn what_reaches_a_worker_of_its_environment_is_allowed() {
 }
 
 #[test]
+fn a_container_has_all_of_its_environment() {
+    let mut creating = endpoint("Creating", None, Some(deployment(0, &[("a", 1)])));
+    let variant = &mut creating.pending.as_mut().unwrap().variants[0];
+    (variant.image, variant.startup_timeout_s) = ("repo/own:1".to_owned(), Some(60));
+    let environment = variant.environment.clone();
+    let desired = desired(&catalog(creating), Timestamp(0));
+    let container = ContainerDefinition {
+        image: "repo/own:1".to_owned(),
+        environment,
+        startup_timeout_s: Some(60),
+    };
+    assert_eq!(desired[0].container, Some(container));
+}
+
+#[test]
 fn models_that_another_endpoint_serves_are_kept() {
     let old = deployment(0, &[("a", 1), ("b", 1)]);
     let other = endpoint("InService", Some(deployment(0, &[("b", 1)])), None);
