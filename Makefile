@@ -3,7 +3,7 @@
 PYTHON ?= python3
 CARGO ?= cargo
 
-.PHONY: python setup build models demo up test compose-test bench bench-router lint fmt doc ci clean
+.PHONY: python setup build models demo up test test-mms test-mxnet test-torchserve test-backends compose-test bench bench-router lint fmt doc ci clean
 
 # In sh, because Python itself cannot say that it is missing or too old.
 python:
@@ -28,6 +28,18 @@ up: models ## the same local endpoint, left running until Ctrl-C
 
 test: python ## every test that this machine can run
 	@$(PYTHON) scripts/run_tests.py
+
+test-mms: build ## the same handlers in Multi Model Server and here; needs Java 17, Python 3.11, PyPI
+	@$(PYTHON) tests/mms/run.py
+
+test-mxnet: build ## the same networks in MXNet and here; needs Python 3.11, PyPI
+	@$(PYTHON) tests/mxnet/run.py
+
+test-torchserve: build ## TorchServe's image classifier in TorchServe and here; needs Java 17, Python 3.11, PyPI (3 GB)
+	@$(PYTHON) tests/torchserve/run.py
+
+test-backends: build ## Multi Model Server and TorchServe, driven by the agent; needs Java 17, Python 3.11, PyPI
+	@$(PYTHON) tests/backends/run.py
 
 compose-test: python ## what `docker compose up` starts; the images stay
 	@$(PYTHON) scripts/run_tests.py --containers

@@ -7,6 +7,7 @@ N failed, N skipped`; a build or a runner that fails without a count counts as o
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import shutil
@@ -149,7 +150,9 @@ def rust_tests() -> Count:
 
 
 def script_tests() -> Count:
-    return run([sys.executable, "-m", "unittest", "discover", "-s", "scripts"], count_unittest)
+    suites = ("scripts", "worker/python/tests", "tests/mms")
+    counts = (run([sys.executable, "-m", "unittest", "discover", "-s", it], count_unittest) for it in suites)
+    return functools.reduce(Count.plus, counts)
 
 
 def python_tests() -> Count:

@@ -3,6 +3,7 @@
 //! The processes are the release binaries of the workspace, beside the running test. Build them
 //! first (`cargo build --release --workspace`): a test cannot ask cargo for another package's.
 
+mod backend;
 mod balancer;
 mod busy;
 mod cluster;
@@ -31,6 +32,7 @@ pub mod debian;
 mod tied;
 pub mod etcd;
 
+pub use backend::Backend;
 pub use balancer::Balancer;
 pub use busy::BusyModel;
 pub use client::{Client, TestAnswer};

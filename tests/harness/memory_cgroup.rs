@@ -91,14 +91,19 @@ impl MemoryCgroup {
     /// Limits the group to what it has and a little, and takes that little away: another process of
     /// the group takes memory without end.
     pub fn run_out(&mut self) -> io::Result<()> {
-        let usage: u64 = self.read(self.files.usage)?.trim().parse().map_err(io::Error::other)?;
-        fs::write(self.folder.join(self.files.limit), (usage + ROOM).to_string())?;
+        self.limit(ROOM)?;
         let procs = self.folder.join("cgroup.procs");
         // It holds a line in memory until its end, and this one has none.
         let script = format!("echo $$ > {} && exec tail /dev/zero", procs.display());
         let hog = tied("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
         self.hog = Some(hog);
         Ok(())
+    }
+
+    /// Limits the group to what it has and so many bytes.
+    pub fn limit(&self, room: u64) -> io::Result<()> {
+        let usage: u64 = self.read(self.files.usage)?.trim().parse().map_err(io::Error::other)?;
+        fs::write(self.folder.join(self.files.limit), (usage + room).to_string())
     }
 
     /// Ends the hog, and lifts the limit for who comes next.

@@ -34,7 +34,7 @@ impl RestartedRouter {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("there is room for temporary files");
         let data = DataDir::open(folder.path()).expect("the folder is ours");
-        let processes = Processes { binaries: binaries(), data, token_file: None };
+        let processes = Processes::new(binaries(), data);
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let (store, store_address) = start(&processes.store(any_port)).await;
         let (mut first, address) = start(&spec(&processes, any_port)).await;

@@ -56,7 +56,8 @@ async fn instance_that_comes_back_gets_its_own_models_back() {
     assert!(n_at_home(&before, "worker-0") > 0, "{before:?}");
 
     cluster.worker(0).restart().await;
-    eventually(async || cluster.client().n_in_service().await == 2).await;
 
-    assert_eq!(homes(&cluster, &models).await, before);
+    // Until it has joined again its models are answered elsewhere, and it counts as in service:
+    // it came back before its lease ended.
+    eventually(async || homes(&cluster, &models).await == before).await;
 }

@@ -165,7 +165,7 @@ impl ClusterBuilder {
     pub async fn start(self) -> Cluster {
         let folder = tempfile::tempdir().expect("there is room for temporary files");
         let data = DataDir::open(folder.path()).expect("the folder is ours");
-        let processes = Processes { binaries: binaries(), data: data.clone(), token_file: None };
+        let processes = Processes::new(binaries(), data.clone());
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let any_port = SocketAddr::new(self.host, 0);
 
