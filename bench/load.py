@@ -24,7 +24,7 @@ ENDPOINT = haproxy.PATH.split("/")[2]
 
 def main():
     options = parse()
-    wrk = haproxy.find("wrk")
+    wrk = haproxy.find(["wrk"], [haproxy.BINARIES / "manifold", *haproxy.BUILT])["wrk"]
     with tempfile.TemporaryDirectory(prefix="manifold-load-") as folder:
         processes = haproxy.Processes(Path(folder))
         try:

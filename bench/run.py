@@ -17,6 +17,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import wrk
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "python"))
 from cluster import BINARIES, MODELS, ROOT, Cluster  # noqa: E402  (the path comes first)
 
@@ -38,8 +40,7 @@ CASES = {
 
 def main():
     options = parse()
-    if subprocess.run(["sh", "-c", "command -v wrk"], capture_output=True).returncode != 0:
-        sys.exit("bench: wrk is missing; install it (Debian: apt-get install wrk)")
+    wrk.check()
     with Cluster("bench", options.models, worker=["--compute-slots", str(options.slots)]) as cluster:
         for name, case in CASES.items():
             for connections in case["connections"]:
@@ -65,8 +66,8 @@ def measure(cluster, case, connections, options):
     for number in range(options.rounds + 1):
         results = {
             "bare loop": bare_loop(case, threads, options),
-            "worker": wrk(cluster, case, connections, True, options),
-            "router": wrk(cluster, case, connections, False, options),
+            "worker": invocations(cluster, case, connections, True, options),
+            "router": invocations(cluster, case, connections, False, options),
         }
         answers["bare loop"] = results["bare loop"].pop("answer")
         if number > 0:  # the first round warms up
@@ -90,20 +91,9 @@ def bare_loop(case, threads, options):
     return json.loads(output)
 
 
-def wrk(cluster, case, connections, straight, options):
+def invocations(cluster, case, connections, straight, options):
     address, path, headers = target(cluster, case, straight)
-    headers = "\n".join(f"{name}: {value}" for name, value in headers.items())
-    with tempfile.NamedTemporaryFile() as body:
-        body.write(case["body"])
-        body.flush()
-        output = subprocess.run(
-            ["wrk", "-t1", f"-c{connections}", f"-d{options.seconds:g}s", "--timeout", "30s",
-             "-s", ROOT / "bench" / "post.lua", f"http://{address}{path}"],
-            check=True, capture_output=True, text=True, env={**os.environ, "BODY": body.name, "HEADERS": headers}).stdout
-    result = json.loads(output.split("JSON ", 1)[1])
-    if result["errors"]:
-        sys.exit(f"bench: {result['errors']} invocations failed:\n{output}")
-    return result
+    return wrk.post(f"http://{address}{path}", headers, case["body"], connections, options.seconds)
 
 
 def target(cluster, case, straight):
