@@ -121,6 +121,8 @@ async fn live(
     let Some(started) = signals.unless(start(engine, args, owner)).await else { return Ok(()) };
     let started = started?;
     let mut agent = agent(args, &started)?;
+    // It ends when this closes, and waiting for it would close it.
+    let _leash = agent.stdin.take();
     let outcome = tokio::select! {
         biased;
         name = signals.next() => {
@@ -178,7 +180,6 @@ fn agent(args: &ContainerArgs, started: &Started) -> anyhow::Result<Child> {
         .arg(format!("--backend-sees={}", plan::MODELS))
         .arg(format!("--backend-startup-timeout-s={}", args.startup_timeout_s))
         .env_remove(ENVIRONMENT)
-        // It ends when this closes.
         .stdin(Stdio::piped())
         .kill_on_drop(true);
     command.spawn().with_context(|| format!("could not start {}", program.display()))
@@ -190,15 +191,12 @@ async fn finish(agent: &mut Child, signals: &mut Signals) {
         // It may have ended just now, which is as wanted.
         let _ = kill_process(pid, Signal::TERM);
     }
-    // The pipe stays open meanwhile, as waiting would close it.
-    let stdin = agent.stdin.take();
     tokio::select! {
         biased;
         _ = signals.next() => {}
         // However it ended, it is gone.
         _ = agent.wait() => {}
     }
-    drop(stdin);
 }
 
 /// Writes what the container prints into our own output, and returns how it ended.
