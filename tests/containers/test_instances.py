@@ -233,7 +233,7 @@ class Example(unittest.TestCase):
     def test_the_example_trains_packs_and_serves(self):
         done = subprocess.run([EXAMPLE / "test.sh"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
         self.assertEqual(done.returncode, 0, done.stdout[-4000:])
-        self.assertRegex(done.stdout, r'forest: \{.*"setosa"')
+        self.assertRegex(done.stdout, r'(?s)forest: \{.*"setosa".*logistic: \{.*"setosa"')
 
 
 if __name__ == "__main__":
